@@ -1,0 +1,29 @@
+/* Every limit on input from outside, in one place. A reader that meets more answers with
+ * TERN_ERR_FORMAT and names the limit. Raise one here, never locally. */
+#ifndef TERN_BASE_LIMITS_H
+#define TERN_BASE_LIMITS_H
+
+enum {
+    TERN_MAX_DIMS          = 4,          /* dimensions of a tensor                         */
+    TERN_MAX_TENSORS       = 1 << 20,    /* tensors of one model                           */
+    TERN_MAX_METADATA      = 1 << 16,    /* metadata entries of one file                   */
+    TERN_MAX_KEY           = 1 << 16,    /* bytes of a metadata key or a tensor name       */
+    TERN_MAX_SHARDS        = 1 << 14,    /* files of one split model                       */
+    TERN_MAX_ARRAY_DEPTH   = 4,          /* arrays in arrays, in GGUF metadata             */
+    TERN_MAX_VOCAB         = 1 << 24,    /* tokens of a vocabulary                         */
+    TERN_MAX_TOKEN_BYTES   = 1 << 16,    /* bytes of one token                             */
+    TERN_MAX_LAYERS        = 1 << 14,
+    TERN_MAX_WIDTH         = 1 << 24,    /* model, feed-forward and head widths            */
+    TERN_MAX_CONTEXT       = 1 << 27,    /* tokens of a context                            */
+    TERN_MAX_JSON_DEPTH    = 64,         /* nesting of any JSON document                   */
+    TERN_MAX_THREADS       = 512,
+    TERN_MAX_TEMPLATE      = 1 << 20,    /* bytes of a chat template                       */
+    TERN_MAX_TEMPLATE_STEPS = 20000000,  /* evaluated nodes of one rendering               */
+    TERN_MAX_TEMPLATE_DEPTH = 128,       /* nesting of its blocks, expressions, and values */
+};
+
+#define TERN_MAX_JSON_BYTES      ((size_t)512 << 20)  /* of one JSON document             */
+#define TERN_MAX_TEMPLATE_OUTPUT ((size_t)64 << 20)   /* bytes that a template may print  */
+#define TERN_MAX_STRING          ((size_t)64 << 20)   /* bytes of one metadata string     */
+
+#endif

@@ -1,0 +1,56 @@
+/* Rows of numbers in storage types. No shapes, no threads, no allocation.
+ *
+ * A row of K elements is K / elems blocks; K must be a multiple of elems. A tensor may carry `tail` bytes
+ * after all of its rows (i2_s: one float32 scale for all). */
+#ifndef TERN_QUANT_QUANT_H
+#define TERN_QUANT_QUANT_H
+
+#include <tern/base.h>
+
+typedef enum tern_type {
+#define TERN_TYPE(id, gguf, dialect, elems, bytes, tail, act) TERN_TYPE_##id,
+#include "quant/types.def"
+#undef TERN_TYPE
+    TERN_TYPE_COUNT
+} tern_type;
+
+typedef enum tern_dialect { TERN_DIALECT_any, TERN_DIALECT_bitnet } tern_dialect;
+
+/* How the activations of a product with this type are held. See kernel/act.h. */
+typedef enum tern_act_kind { TERN_ACT_none, TERN_ACT_a8_row, TERN_ACT_a8_32, TERN_ACT_a8_256, TERN_ACT_convert } tern_act_kind;
+
+/* out (n) float32 = the n elements in `blocks`, n a multiple of elems. `tail` is the tensor's tail or NULL.
+ * Bit-equal to the type's reference definition. */
+typedef void tern_dequantize_fn(float *out, const void *blocks, const void *tail, size_t n);
+
+/* blocks = x (n) float32 rounded to nearest by the type's reference recipe; deterministic. `weight` (n) is
+ * the importance of each element (imatrix) or NULL. Non-finite input gives finite blocks where the type allows. */
+typedef void tern_quantize_fn(void *blocks, const float *x, const float *weight, size_t n);
+
+typedef struct tern_type_traits {
+    const char   *name;        /* "q4_0"                              */
+    int           gguf;        /* id in GGUF files, or -1             */
+    tern_dialect  dialect;
+    uint32_t      elems, bytes, tail;
+    tern_act_kind act;
+    tern_dequantize_fn *dequantize;
+    tern_quantize_fn   *quantize;   /* NULL: cannot be written        */
+} tern_type_traits;
+
+extern const tern_type_traits tern_types[TERN_TYPE_COUNT];
+
+/* The type of this name in any case ("Q4_0", "q4_k"; "q4_k_s" and "q4_k_m" are recipes, not types), or TERN_TYPE_COUNT. */
+tern_type tern_type_find(const char *name);
+/* The type of a GGUF id in a file of this dialect, or TERN_TYPE_COUNT. */
+tern_type tern_type_from_gguf(uint32_t id, tern_dialect dialect);
+/* A name for a GGUF id that tern does not compute with ("IQ2_XXS"), or "unknown". For error messages. */
+const char *tern_gguf_type_name(uint32_t id);
+
+/* Bytes of rows x K elements with the tail; SIZE_MAX when K is no multiple of elems or it overflows. */
+size_t tern_type_size(tern_type t, uint64_t rows, uint64_t K);
+static inline size_t tern_row_size(tern_type t, size_t K)
+{
+    return K / tern_types[t].elems * tern_types[t].bytes;
+}
+
+#endif
