@@ -22,6 +22,7 @@ typedef struct { uint16_t d, scale_h; uint8_t scale_l[4], q[128]; } tern_block_i
 typedef struct { uint8_t q[48], h[4]; uint16_t d; } tern_block_tq1_0;        /* five trits a byte, as a fraction of 256; four in h    */
 typedef struct { uint8_t q[64]; uint16_t d; } tern_block_tq2_0;              /* w = d (q - 1)                                         */
 typedef struct { uint8_t q[32]; } tern_block_i2_s;      /* byte j: elements j, j+32, j+64, j+96 in bits 6, 4, 2, 0; 0 1 2 = -1 0 +1  */
+typedef uint8_t  tern_block_t2;     /* four codes, first element in the low bits; 0 1 2 = -1 0 +1; the tail as i2_s's: f32 scale first */
 typedef double   tern_block_f64;
 typedef int8_t   tern_block_i8;
 typedef int16_t  tern_block_i16;
