@@ -1,0 +1,77 @@
+/* Sampling, and generating text from a session. */
+#ifndef TERN_GENERATE_H
+#define TERN_GENERATE_H
+
+#include <tern/option.h>
+#include <tern/session.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { TERN_GREEDY = 1 };
+typedef enum tern_context_end { TERN_CONTEXT_STOP, TERN_CONTEXT_SHIFT } tern_context_end;
+
+/* How the next token is chosen. All zero: the model publisher's defaults, else temperature 0.8, top-k 40, top-p 0.95.
+ * Order: penalties and bias, then temperature, top-k, typical-p, top-p, min-p, then one draw. */
+typedef struct tern_sample_options {
+    int32_t greedy;              /* TERN_GREEDY: always the most likely token (ties: the smaller id)              */
+    float   temperature;         /* 0: default; use `greedy` for none                                            */
+    int32_t top_k;               /* keep the k best.  0: default, -1: all                                        */
+    float   top_p;               /* keep the smallest set whose probability reaches p.  0: default, 1: all        */
+    float   min_p;               /* drop tokens below p times the best one's probability.  0: off                 */
+    float   typical_p;           /* locally typical sampling (Meister et al. 2022).  0 or 1: off                  */
+    float   repetition_penalty;  /* divide positive and multiply negative logits of seen tokens (Keskar et al. 2019).  0 or 1: off */
+    float   frequency_penalty;   /* subtract times the count of the token (OpenAI's definition)                   */
+    float   presence_penalty;    /* subtract once for seen tokens                                                 */
+    int32_t penalty_window;      /* last tokens that penalties look at.  0: 64, -1: all                           */
+    int32_t no_repeat_ngram;     /* forbid any n-gram from appearing twice.  0: off                               */
+    uint64_t seed;               /* 0: 42.  Same seed, same text                                                  */
+    const int32_t *bias_token;   /* (n_bias) ids and what is added to their logits                                */
+    const float   *bias_value;
+    size_t         n_bias;
+} tern_sample_options;
+
+extern const tern_option tern_sample_table[];   /* rows over tern_generate_options.sample's fields */
+extern const size_t      tern_sample_table_n;
+
+typedef struct tern_sampler tern_sampler;   /* one owner at a time */
+
+TERN_USE_RESULT tern_status tern_sampler_open(const tern_model *model, const tern_sample_options *o, const tern_allocator *mem,
+                                              tern_sampler **out, tern_error *err);
+void tern_sampler_close(tern_sampler *s);   /* NULL is fine */
+/* Choose a token from logits (V) given the tokens so far (n). Allocates nothing. The draw depends only on the
+ * seed and n. */
+int32_t tern_sample(tern_sampler *s, const float *logits, const int32_t *tokens, size_t n);
+
+typedef enum tern_finish { TERN_FINISH_EOS, TERN_FINISH_STOP, TERN_FINISH_LENGTH, TERN_FINISH_CONTEXT, TERN_FINISH_CANCELLED } tern_finish;
+
+typedef struct tern_generate_options {
+    tern_sample_options sample;
+    int32_t     max_tokens;         /* 0: until the end of the context                                 */
+    bool        ignore_eos;
+    bool        special;            /* print control tokens too                                        */
+    const char *const *stop;        /* (n_stop) strings that end the text; they are not printed         */
+    size_t      n_stop;
+    tern_context_end context_end;   /* SHIFT: drop the oldest half behind `keep` tokens and go on       */
+    int32_t     keep;
+    /* Called with whole UTF-8 characters as they become final. Returns false to stop. May be NULL. */
+    bool (*on_text)(void *user, const char *text, size_t size);
+    void *user;
+} tern_generate_options;
+
+typedef struct tern_generation {
+    tern_finish finish;
+    int32_t prompt_tokens, new_tokens;
+    double  prompt_seconds, new_seconds;
+} tern_generation;
+
+/* Read `prompt` (n tokens, may be 0 when the session already holds some) and write what follows.
+ * The session then holds prompt and generated tokens (the last one is not read yet when the length ended it). */
+TERN_USE_RESULT tern_status tern_generate(tern_session *s, const int32_t *prompt, size_t n, const tern_generate_options *o,
+                                          tern_generation *result, tern_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,84 @@
+/* Models: weights, tokenizer, chat template, generation defaults. */
+#ifndef TERN_MODEL_H
+#define TERN_MODEL_H
+
+#include <tern/chat.h>
+#include <tern/tokenizer.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Immutable once open, shared by threads and sessions. */
+typedef struct tern_model tern_model;
+
+typedef struct tern_model_options {
+    const char *tokenizer;        /* file to take the vocabulary from.  NULL: the model's own             */
+    const char *chat_template;    /* Jinja text that replaces the model's own.  NULL: keep it             */
+    int32_t     threads;          /* for packing weights.  0: every processor this process may use        */
+    bool        vocabulary_only;  /* read no weights: tokenizing and info only                            */
+    tern_progress_fn *progress;   /* may be NULL                                                          */
+    tern_log_fn      *log;        /* may be NULL                                                          */
+    void             *user;       /* given to both                                                        */
+    const tern_allocator *mem;    /* NULL: malloc                                                         */
+} tern_model_options;
+
+/* Open a model file or folder: GGUF, a Hugging Face directory, llama2.c .bin, ternary llama2.c .bin.
+ *
+ *   options  NULL for defaults
+ *   out      to be closed with tern_model_close(); NULL on failure
+ *
+ * Memory:  weights are mapped; packed copies are made once, here.
+ * Errors:  IO, FORMAT, UNSUPPORTED (unknown architecture: the sentence lists the known ones), MEMORY, CANCELLED. */
+TERN_USE_RESULT tern_status tern_model_open(const char *path, const tern_model_options *options, tern_model **out, tern_error *err);
+void tern_model_close(tern_model *m);   /* NULL is fine; close its sessions first */
+
+/* Facts about an open model. Texts are borrowed. */
+typedef struct tern_model_info {
+    const char *path, *format, *architecture, *name;   /* name may be ""                       */
+    int32_t  layers, width, feed_forward, heads, kv_heads, head_width, vocab;   /* L C F H K D V */
+    int32_t  context;           /* tokens it was trained with                                   */
+    int32_t  window;            /* sliding window, 0: none                                      */
+    uint64_t parameters;
+    uint64_t weight_bytes;      /* of all tensors as stored                                     */
+    uint64_t bytes_per_token;   /* that one decoded token reads                                 */
+    uint64_t packed_bytes;      /* of memory taken by packed copies                             */
+    uint64_t file_bytes;
+    const char *dominant_type;  /* storage type of most weights, "q4_k"                         */
+    size_t   tensors;
+    bool     has_tokenizer, has_template;
+} tern_model_info;
+tern_model_info tern_model_describe(const tern_model *m);
+
+/* One tensor of the file, in file order. */
+typedef struct tern_tensor_info {
+    const char *name, *type;
+    int         dims;
+    int64_t     shape[4];      /* outermost first */
+    uint64_t    bytes;
+} tern_tensor_info;
+/* False when i is past the last. */
+bool tern_model_tensor(const tern_model *m, size_t i, tern_tensor_info *out);
+/* Metadata entry i as text ("llama.block_count", "22"); long values are cut to `capacity`. False past the last. */
+bool tern_model_metadata(const tern_model *m, size_t i, const char **key, char *value, size_t capacity);
+
+/* NULL when the model came without one. Belongs to the model. */
+const tern_tokenizer *tern_model_tokenizer(const tern_model *m);
+/* Source text of its chat template, or NULL. */
+const char *tern_model_template_text(const tern_model *m);
+
+/* Sampling defaults that the model's publisher set; 0 (or -1 for counts) where they did not. */
+typedef struct tern_generation_defaults {
+    float   temperature, top_p, repetition_penalty;
+    int32_t top_k;
+    bool    present;
+} tern_generation_defaults;
+tern_generation_defaults tern_model_defaults(const tern_model *m);
+
+/* Architectures that tern knows, separated by ", ". */
+const char *tern_architectures(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

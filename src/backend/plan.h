@@ -1,0 +1,164 @@
+/* Plans: what an architecture's forward() emits, once, and an engine runs at every step.
+ *
+ * forward(builder, model) is straight-line calls of the functions below. They append nodes to a flat list;
+ * values are SSA. tern_plan_finish() then plans memory: each value's storage is a slice of one scratch buffer,
+ * reused when its last reader has run. A plan is made for at most `rows_max` rows; everything that changes from
+ * step to step lives in the tern_batch that ops read when they run, so running allocates nothing.
+ *
+ * Errors are found while building: the builder remembers the first one, every later call does nothing, and
+ * tern_plan_finish() returns it. Letters: docs/letters.md. */
+#ifndef TERN_BACKEND_PLAN_H
+#define TERN_BACKEND_PLAN_H
+
+#include "backend/state.h"
+#include "base/memory.h"
+#include "base/pool.h"
+#include "kernel/kernel.h"
+
+typedef int32_t tern_value;   /* index into plan->value; -1: none */
+
+typedef enum tern_op {
+#define TERN_OP(id, inplace) TERN_OP_##id,
+#include "backend/ops.def"
+#undef TERN_OP
+    TERN_OP_COUNT
+} tern_op;
+
+typedef enum tern_activation { TERN_SILU, TERN_GELU_TANH, TERN_GELU_ERF, TERN_RELU, TERN_RELU2 } tern_activation;
+
+/* A matrix that lives as long as the model: mapped rows and, where the cell wants them, packed panels.
+ * `m.type` decides how the other operand is held. */
+typedef struct tern_weight {
+    const char  *name;    /* as in the file                                       */
+    tern_matrix  m;       /* (N,K), with m.scale the tensor's own multiplier      */
+    const float *bias;    /* (N) or NULL                                          */
+} tern_weight;
+
+/* Rotary positions: inv_freq (dims/2) radians a token, already scaled as the model asks; `attention_scale`
+ * multiplies cos and sin (YaRN and longrope; else 1). interleaved: pairs are (2i, 2i+1), else (i, i+dims/2).
+ * Su et al. 2021. */
+typedef struct tern_rope_spec {
+    int32_t      dims;
+    bool         interleaved;
+    float        attention_scale;
+    const float *inv_freq;
+} tern_rope_spec;
+
+typedef enum tern_mask { TERN_MASK_CAUSAL, TERN_MASK_BIDIRECTIONAL } tern_mask;
+
+typedef struct tern_attention_spec {
+    int32_t layer;          /* which slice of the state                             */
+    int32_t H, K, D;        /* query heads, key/value heads, head width; H % K == 0 */
+    float   scale;          /* usually 1/sqrt(D)                                    */
+    float   softcap;        /* 0: none; else cap * tanh(score / cap)                */
+    int32_t window;         /* 0: all; else only the last `window` positions        */
+    tern_mask mask;
+} tern_attention_spec;
+
+typedef struct tern_node {
+    tern_op    op;
+    tern_value in[3], out;
+    const tern_weight *w;       /* embed*, linear                                   */
+    const float       *p[2];    /* norm: weight, bias                               */
+    union {
+        struct { float eps; int32_t D; } norm;         /* D columns are normalised together */
+        struct { tern_rope_spec spec; int32_t heads, D; } rope;
+        tern_attention_spec attention;
+        struct { tern_activation f; } activate;        /* activate, glu                     */
+        struct { float s; } scale;                     /* scale, softcap                    */
+        struct { tern_act_kind kind; } quantize;
+    } u;
+} tern_node;
+
+typedef enum tern_rows { TERN_ROWS_ALL, TERN_ROWS_WANTED } tern_rows;
+
+typedef struct tern_value_info {
+    tern_rows     rows;
+    int32_t       C;          /* columns                                                      */
+    tern_act_kind act;        /* none: float32; else quantized activations of C columns       */
+    tern_value    parent;     /* >= 0: a view of `parent` from column `column`                */
+    int32_t       column;
+    size_t        ld;         /* floats from row to row (of the parent for views)             */
+    size_t        offset;     /* bytes into the scratch buffer                                */
+    int32_t       made, last; /* node that writes it, last node that reads it (views counted) */
+} tern_value_info;
+
+typedef struct tern_plan {
+    int32_t rows_max;
+    size_t  n_nodes, n_values;
+    const tern_node       *node;
+    const tern_value_info *value;
+    tern_value logits, hidden;   /* outputs: (W,V) and (W,C); -1: not computed */
+    size_t  scratch_bytes;       /* of one run, the threads' part included     */
+    size_t  thread_offset, thread_bytes;   /* each thread's private slice      */
+} tern_plan;
+
+typedef struct tern_builder tern_builder;
+
+/* Everything of the plan lives in `arena`. `threads` sizes the private slices. */
+tern_builder *tern_builder_new(tern_arena *arena, int32_t rows_max, int threads);   /* NULL: out of memory */
+/* Errors: ARG or UNSUPPORTED from building, MEMORY. */
+TERN_USE_RESULT tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error *err);
+int32_t tern_columns_of(const tern_builder *b, tern_value x);   /* C of a value */
+/* Remember a failure (the first one wins); for architectures that find something they cannot build. */
+void tern_builder_fail(tern_builder *b, tern_status code, const char *fmt, ...) TERN_PRINTF(3, 4);
+
+/* --- emitting: each returns the value it makes --- */
+tern_value tern_embed(tern_builder *b, const tern_weight *table);                               /* (T,C)   */
+tern_value tern_embed_position(tern_builder *b, const tern_weight *table);                      /* (T,C)   */
+tern_value tern_linear(tern_builder *b, tern_value x, const tern_weight *w);                    /* (T,N); quantizes x once per layout */
+tern_value tern_rmsnorm(tern_builder *b, tern_value x, const float *w, float eps);              /* w (C)   */
+tern_value tern_rmsnorm_heads(tern_builder *b, tern_value x, const float *w, int32_t D, float eps);   /* w (D), each head by itself */
+tern_value tern_layernorm(tern_builder *b, tern_value x, const float *w, const float *bias, float eps);   /* bias may be NULL */
+tern_value tern_rope_table(tern_builder *b, const tern_rope_spec *spec);                        /* (T,dims); once, for all layers that share it */
+tern_value tern_rope(tern_builder *b, tern_value x, tern_value table, const tern_rope_spec *spec, int32_t heads, int32_t D);
+tern_value tern_attention(tern_builder *b, tern_value q, tern_value k, tern_value v, const tern_attention_spec *spec);   /* (T,H*D) */
+tern_value tern_add(tern_builder *b, tern_value x, tern_value y);
+tern_value tern_mul(tern_builder *b, tern_value x, tern_value y);
+tern_value tern_activate(tern_builder *b, tern_value x, tern_activation f);
+tern_value tern_glu(tern_builder *b, tern_value gate, tern_value up, tern_activation f);        /* f(gate) * up */
+tern_value tern_scale(tern_builder *b, tern_value x, float s);
+tern_value tern_softcap(tern_builder *b, tern_value x, float cap);
+tern_value tern_columns(tern_builder *b, tern_value x, int32_t from, int32_t n);                /* view of columns [from, from+n) */
+tern_value tern_want(tern_builder *b, tern_value x);                                            /* (W,C)   */
+void tern_output_logits(tern_builder *b, tern_value x);                                         /* (W,V)   */
+void tern_output_hidden(tern_builder *b, tern_value x);                                         /* (W,C), after the last norm */
+
+/* --- running --- */
+typedef struct tern_run {
+    const tern_plan  *plan;
+    const tern_batch *batch;
+    tern_state       *state;     /* the cache                                              */
+    uint8_t          *scratch;   /* plan->scratch_bytes, aligned to 64                      */
+    tern_pool        *pool;
+} tern_run;
+
+/* Rows of a value that exist in this run. */
+static inline size_t tern_run_rows(const tern_run *r, tern_value v)
+{
+    return (size_t)(r->plan->value[v].rows == TERN_ROWS_ALL ? r->batch->rows : r->batch->wants);
+}
+/* First element of a float value; rows are value[v].ld floats apart. */
+static inline float *tern_run_floats(const tern_run *r, tern_value v)
+{
+    const tern_value_info *i = &r->plan->value[v];
+    return (float *)(void *)(r->scratch + i->offset) + (i->parent >= 0 ? i->column : 0);
+}
+/* Private memory of thread i: plan->thread_bytes. */
+static inline uint8_t *tern_run_private(const tern_run *r, int i)
+{
+    return r->scratch + r->plan->thread_offset + (size_t)i * r->plan->thread_bytes;
+}
+
+/* An op on the CPU: called by all n threads at once; a barrier follows. It may call tern_pool_barrier()
+ * itself. Work is cut by problem size: the result never depends on n. */
+typedef void tern_cpu_op(const tern_run *r, const tern_node *node, int i, int n);
+#define TERN_OP(id, inplace) tern_cpu_op tern_cpu_##id;
+#include "backend/ops.def"
+#undef TERN_OP
+/* Bytes of private memory that a node's op needs in each thread; 0 for most. */
+size_t tern_cpu_private_bytes(const tern_node *node);
+/* Run the whole plan in one parallel region. */
+void tern_cpu_run(const tern_run *r);
+
+#endif
