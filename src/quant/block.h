@@ -2,7 +2,7 @@
 #ifndef TERN_QUANT_BLOCK_H
 #define TERN_QUANT_BLOCK_H
 
-#include <stdint.h>
+#include "quant/quant.h"
 
 typedef float    tern_block_f32;
 typedef uint16_t tern_block_f16;
@@ -33,7 +33,8 @@ typedef uint8_t  tern_block_f8_e4m3;
 typedef uint8_t  tern_block_f8_e5m2;
 
 #define TERN_TYPE(id, gguf, dialect, elems, bytes, tail, act) \
-    _Static_assert(sizeof(tern_block_##id) == (bytes), #id ": block size differs from types.def");
+    _Static_assert(sizeof(tern_block_##id) == (bytes), #id ": block size differs from types.def"); \
+    tern_dequantize_fn tern_dequantize_##id;
 #include "quant/types.def"
 #undef TERN_TYPE
 

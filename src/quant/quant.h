@@ -19,13 +19,16 @@ typedef enum tern_dialect { TERN_DIALECT_any, TERN_DIALECT_bitnet } tern_dialect
 /* How the activations of a product with this type are held. See kernel/act.h. */
 typedef enum tern_act_kind { TERN_ACT_none, TERN_ACT_a8_row, TERN_ACT_a8_32, TERN_ACT_a8_256, TERN_ACT_convert } tern_act_kind;
 
-/* out (n) float32 = the n elements in `blocks`, n a multiple of elems. `tail` is the tensor's tail or NULL.
+/* out (n) float32 = the n elements in `blocks`, n a multiple of elems. `tail` is the tensor's tail, NULL only for
+ * types without one. Blocks with 16-bit fields must be aligned to 2 bytes, plain numbers need no alignment.
  * Bit-equal to the type's reference definition. */
 typedef void tern_dequantize_fn(float *out, const void *blocks, const void *tail, size_t n);
 
 /* blocks = x (n) float32 rounded to nearest by the type's reference recipe; deterministic. `weight` (n) is
- * the importance of each element (imatrix) or NULL. Non-finite input gives finite blocks where the type allows. */
-typedef void tern_quantize_fn(void *blocks, const float *x, const float *weight, size_t n);
+ * the importance of each element (imatrix) or NULL; with it, n is one whole row, because some recipes scale it
+ * by the row's variance. `tail` is the tensor's tail, already written (tern_tail_write), or NULL for types
+ * without one. Non-finite input gives finite blocks where the type allows. */
+typedef void tern_quantize_fn(void *blocks, const float *x, const float *weight, const void *tail, size_t n);
 
 typedef struct tern_type_traits {
     const char   *name;        /* "q4_0"                              */
@@ -34,7 +37,7 @@ typedef struct tern_type_traits {
     uint32_t      elems, bytes, tail;
     tern_act_kind act;
     tern_dequantize_fn *dequantize;
-    tern_quantize_fn   *quantize;   /* NULL: cannot be written        */
+    tern_quantize_fn   *quantize;
 } tern_type_traits;
 
 extern const tern_type_traits tern_types[TERN_TYPE_COUNT];
