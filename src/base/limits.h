@@ -24,6 +24,8 @@ enum {
 
 #define TERN_MAX_JSON_BYTES      ((size_t)512 << 20)  /* of one JSON document             */
 #define TERN_MAX_TEMPLATE_OUTPUT ((size_t)64 << 20)   /* bytes that a template may print  */
+#define TERN_MAX_CONFIG          ((size_t)1 << 20)    /* bytes of config.json             */
+#define TERN_MAX_SAFETENSORS     ((size_t)100000000)  /* bytes of a safetensors header    */
 #define TERN_MAX_STRING          ((size_t)64 << 20)   /* bytes of one metadata string     */
 
 #endif

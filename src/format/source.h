@@ -8,7 +8,12 @@
  *   hf         a directory with config.json                    config.json's, nested by dots: "rope_scaling.factor";
  *                                                              generation_config.json's behind "generation."
  *   llama2c    FILE.bin, llama2.c version 0                    the header's fields: "dim", "n_layers", ...
- *   bitllama   FILE.bin, magic "ak42"                          the header's fields
+ *   bitllama   FILE.bin, magic "ak42"                          the header's fields, "bit_order" ("msb" or "lsb")
+ *
+ * Names of llama2c and bitllama tensors: "tok_embeddings", "layers.N.attention_norm" (llama2c only), ".wq", ".wk",
+ * ".wv", ".wo", ".ffn_norm" (llama2c only), ".w1" (gate), ".w2" (down), ".w3" (up), "norm", and "output" where the
+ * classifier is not the embedding ("shared_classifier"). bitllama's matrices are t2. An hf operand may also be one
+ * FILE.safetensors, with the config.json beside it where there is one.
  *
  * Threads: immutable once open, shared. Memory: everything belongs to the source; tensor bytes are mapped
  * where the file holds them as they are, and copied only when they must be changed (big-endian files). */
@@ -28,7 +33,7 @@ typedef enum tern_meta_kind {
 
 /* One metadata value. Integers of every width are INT or UINT, floats REAL. */
 typedef struct tern_meta {
-    const char    *key;     /* NUL-terminated; NULL inside arrays */
+    const char    *key;     /* NUL-terminated; NULL inside arrays; first member */
     tern_meta_kind kind;
     uint8_t        gguf;    /* the GGUF value type it had (0..12), so that a writer can keep it; 255 unknown */
     uint8_t        gguf_item;   /* ARRAY: the GGUF type of its items */
@@ -50,7 +55,7 @@ typedef struct tern_meta {
 /* One tensor as the file holds it. shape is outermost first: a matrix that maps K inputs to N outputs
  * is (N, K), rows contiguous, for every kind of file. */
 typedef struct tern_source_tensor {
-    const char    *name;
+    const char    *name;                    /* first member */
     tern_type      type;
     int            dims;                    /* 0..TERN_MAX_DIMS; 0: a scalar */
     int64_t        shape[TERN_MAX_DIMS];
@@ -77,6 +82,8 @@ typedef struct tern_source_options {
     const tern_allocator *mem;
     tern_progress_fn *progress;   /* may be NULL */
     void *user;
+    enum { TERN_BITS_AUTO, TERN_BITS_MSB, TERN_BITS_LSB } bit_order;   /* bitllama: which bits hold a byte's first weight,
+                                        which the file does not say; auto: lowest where the name has ".lsb.", else highest */
 } tern_source_options;
 
 /* Recognise and open `path`. Offsets, shapes, sizes and names are all checked against the real files.
