@@ -1,0 +1,80 @@
+/* tern doctor: what this machine and this build offer. */
+#include "cli/cli.h"
+
+#include "base/cpu.h"
+#include "base/pool.h"
+
+#include <jansson.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+static void processor_name(char *out, size_t size)
+{
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char  line[512];
+    snprintf(out, size, "unknown");
+    if (!f) return;
+    while (fgets(line, sizeof line, f)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
+        colon[1 + strcspn(colon + 1, "\n")] = 0;
+        snprintf(out, size, "%s", colon + 1 + strspn(colon + 1, " "));
+        break;
+    }
+    fclose(f);
+}
+
+static const struct { const char *name, *use; bool there; } optional[] = {
+#ifdef TERN_HAVE_EDIT
+    { "libedit", "line editing in chat", true },
+#else
+    { "libedit", "line editing in chat (install libedit-dev and build again)", false },
+#endif
+};
+
+static int run(tern_cli *c)
+{
+    char cpu[256];
+    struct utsname u;
+    if (uname(&u) != 0) memset(&u, 0, sizeof u);
+    processor_name(cpu, sizeof cpu);
+    if (c->common.json) {
+        json_t *levels = json_object(), *libraries = json_object();
+        for (int i = 0; i < TERN_ISA_COUNT; i++) json_object_set_new(levels, tern_isa_name[i], json_boolean(tern_isa_supported((tern_isa)i)));
+        for (size_t i = 0; i < TERN_COUNT(optional); i++) json_object_set_new(libraries, optional[i].name, json_boolean(optional[i].there));
+        json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:s,s:o,s:o}", "version", tern_version(), "system", u.sysname,
+                              "machine", u.machine, "processor", cpu, "threads", tern_cpu_count(),
+                              "memory_bytes", (json_int_t)tern_memory_line("MemTotal"),
+                              "memory_available_bytes", (json_int_t)tern_memory_line("MemAvailable"),
+                              "level", tern_isa_name[tern_isa_best()], "levels", levels, "libraries", libraries);
+        if (!j) return tern_cli_failf(c, "out of memory");
+        json_dumpf(j, stdout, JSON_INDENT(2));
+        putchar('\n');
+        json_decref(j);
+        return tern_cli_finish(c);
+    }
+    printf("tern        %s\nsystem      %s %s, %s\nprocessor   %s\nthreads     %d\nmemory      %s, %s available\n", tern_version(),
+           u.sysname, u.release, u.machine, cpu, tern_cpu_count(), tern_show_bytes(tern_memory_line("MemTotal")),
+           tern_show_bytes(tern_memory_line("MemAvailable")));
+    printf("kernels    ");
+    for (int i = 0; i < TERN_ISA_COUNT; i++)
+        if (tern_isa_enabled((tern_isa)i)) printf(" %s", tern_isa_name[i]);
+    putchar('\n');
+    for (int i = 0; i < TERN_ISA_COUNT; i++)
+        if (tern_isa_supported((tern_isa)i) && !tern_isa_enabled((tern_isa)i))
+            printf("            %s is there but TERN_ISA forbids it\n", tern_isa_name[i]);
+    for (size_t i = 0; i < TERN_COUNT(optional); i++)
+        printf("%-12s%s: %s\n", optional[i].name, optional[i].there ? "yes" : "no", optional[i].use);
+    return tern_cli_finish(c);
+}
+
+const tern_command tern_command_doctor = {
+    .name = "doctor",
+    .summary = "what this machine and this build offer",
+    .about = "Prints the processor's instruction-set levels for which kernels exist, threads, memory, and\n"
+             "which optional libraries this build has.",
+    .example = "tern doctor",
+    .reports = true,
+    .run = run,
+};
