@@ -34,7 +34,8 @@ typedef uint8_t  tern_block_f8_e5m2;
 
 #define TERN_TYPE(id, gguf, dialect, elems, bytes, tail, act) \
     _Static_assert(sizeof(tern_block_##id) == (bytes), #id ": block size differs from types.def"); \
-    tern_dequantize_fn tern_dequantize_##id;
+    tern_dequantize_fn tern_dequantize_##id; \
+    tern_quantize_fn tern_quantize_##id;
 #include "quant/types.def"
 #undef TERN_TYPE
 

@@ -1,11 +1,16 @@
-/* The sixteen values of iq4_nl and iq4_xs: denser near zero, as weights are. From the GGUF specification. */
+/* What iq4_nl and iq4_xs share: sixteen values, denser near zero as weights are, and the search for a step. */
 #ifndef TERN_QUANT_IQ4_H
 #define TERN_QUANT_IQ4_H
 
 #include <stdint.h>
 
-static const int8_t tern_iq4_value[16] = {
-    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
-};
+extern const int8_t tern_iq4_value[16];   /* ascending; part of the file format */
+
+/* Index of the value nearest to x, the higher one of two equally near; NaN gives one of them. */
+int tern_iq4_nearest(float x);
+
+/* The step for 32 elements x with weights w: the extreme element is put on values near the first or the last,
+ * -134 to -120, and the step with the least weighted error wins. */
+float tern_iq4_search(const float *x, const float *weight);
 
 #endif

@@ -4,7 +4,7 @@
 #ifndef TERN_QUANT_KSCALE_H
 #define TERN_QUANT_KSCALE_H
 
-#include <stdint.h>
+#include "quant/search.h"
 
 static inline void tern_kscale_get(const uint8_t p[12], int g, uint8_t *scale, uint8_t *minimum)
 {
@@ -29,5 +29,10 @@ static inline void tern_kscale_put(uint8_t p[12], int g, uint8_t scale, uint8_t 
         p[g]     |= (uint8_t)(minimum >> 4 << 6);
     }
 }
+
+/* Fit one block of 256 elements with codes 0..top: scale (12), steps d and m as float16, q (256) codes.
+ * importance (256) or NULL; `scan` is used without it. */
+void tern_kscale_fit(const float *x, const float *importance, int top, tern_scan scan, uint8_t *scale, uint16_t *d,
+                     uint16_t *m, uint8_t *q);
 
 #endif

@@ -1,7 +1,7 @@
 /* q5_1: 32 elements, a float16 step and a float16 minimum, 5-bit codes; the fifth bits lie apart. w = d q + m. */
 #include "quant/block.h"
-
-#include "base/half.h"
+#include "quant/round.h"
+#include "quant/search.h"
 
 #include <string.h>
 
@@ -18,5 +18,37 @@ void tern_dequantize_q5_1(float *out, const void *blocks, const void *tail, size
             out[j]      = (float)low * d + m;
             out[j + 16] = (float)high * d + m;
         }
+    }
+}
+
+/* As q4_1: the range of the block is cut into 31 steps. */
+void tern_quantize_q5_1(void *blocks, const float *x, const float *weight, const void *tail, size_t n)
+{
+    tern_block_q5_1 *b = blocks;
+    float variance = weight ? tern_sum_squares(x, n) / (float)n : 0;
+    for (size_t i = 0; i < n / 32; i++) {
+        float    v[32], w[32];
+        uint8_t  q[32];
+        uint32_t h = 0;
+        tern_finite_row(v, x + 32 * i, 32);
+        if (weight) {
+            float m;
+            tern_weigh(w, weight + 32 * i, v, variance, 32);
+            b[i].d = tern_step_f16(tern_search_affine(v, w, 32, 31, tern_scan_weighted, q, &m));
+            b[i].m = tern_step_f16(-m);
+        } else {
+            float low = v[0], high = v[0];
+            for (int j = 1; j < 32; j++) {
+                if (v[j] < low) low = v[j];
+                if (v[j] > high) high = v[j];
+            }
+            float d = tern_step((high - low) / 31), inverse = tern_inverse(d);
+            b[i].d = tern_f16_from_f32(d);
+            b[i].m = tern_step_f16(low);
+            for (int j = 0; j < 32; j++) q[j] = (uint8_t)tern_cut((v[j] - low) * inverse + 0.5f, 0, 31);
+        }
+        for (int j = 0; j < 32; j++) h |= (uint32_t)(q[j] >> 4) << j;
+        for (int j = 0; j < 16; j++) b[i].q[j] = (uint8_t)((q[j] & 15) | (q[j + 16] & 15) << 4);
+        memcpy(b[i].h, &h, 4);
     }
 }

@@ -56,4 +56,35 @@ static inline size_t tern_row_size(tern_type t, size_t K)
     return K / tern_types[t].elems * tern_types[t].bytes;
 }
 
+/* --- whole tensors --- */
+
+/* Largest magnitude of x (n); NaN counts as 0. What the tail of a tensor quantized by rows holds: take it over all
+ * rows first (a maximum, so pieces may be merged in any order), write the tail, then quantize rows in parallel. */
+float tern_absmax(const float *x, size_t n);
+/* tail (traits.tail bytes) = scale as float32, then zeros; nothing for types without a tail. */
+void  tern_tail_write(tern_type t, void *tail, float scale);
+float tern_tail_scale(const void *tail);
+
+/* out (tern_type_size(t, rows, K) bytes) = x (rows, K) float32 with its tail.
+ * weight (K): importance of each column, finite and >= 0, or NULL. Errors: ARG when K is no multiple of elems. */
+TERN_USE_RESULT tern_status tern_quantize_tensor(tern_type t, void *out, const float *x, const float *weight, size_t rows,
+                                                 size_t K, tern_error *err);
+
+/* --- ternary weights ---
+ * BitNet b1.58: s = max(mean |w|, 1e-5) over the whole tensor, codes = w * (1/s) rounded half to even, cut to
+ * [-1, 1]; w ~ s code. Ma et al. 2024, section 2; as transformers computes it in float32. */
+
+bool  tern_type_is_ternary(tern_type t);   /* tq1_0, tq2_0, i2_s, t2 */
+/* s of a tensor at hand, or of one read in pieces: add tern_abs_sum of the pieces in order. */
+float  tern_ternary_absmean(const float *w, size_t n);
+double tern_abs_sum(const float *x, size_t n);
+float  tern_ternary_mean(double abs_sum, uint64_t n);
+/* code (n) in {-1, 0, 1}; mean: s */
+void tern_ternary_codes(int8_t *code, const float *w, float mean, size_t n);
+/* blocks of ternary type t = code (n); scale goes into each block (as float16), or for types with a tail nowhere:
+ * the caller writes it with tern_tail_write. n is a multiple of elems. */
+void tern_ternary_pack(tern_type t, void *blocks, const int8_t *code, float scale, size_t n);
+/* The two steps together. */
+void tern_ternary_encode(tern_type t, void *blocks, const float *w, float mean, size_t n);
+
 #endif

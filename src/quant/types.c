@@ -1,14 +1,17 @@
 /* The table of storage types, made from types.def, and what can be asked about it. */
 #include "quant/block.h"
+#include "quant/round.h"
 
 #include "base/error.h"
 #include "base/memory.h"
 
+#include <string.h>
 #include <strings.h>
 
 const tern_type_traits tern_types[TERN_TYPE_COUNT] = {
 #define TERN_TYPE(id, gguf, dialect, elems, bytes, tail, act) \
-    { #id, gguf, TERN_DIALECT_##dialect, elems, bytes, tail, TERN_ACT_##act, tern_dequantize_##id, NULL },
+    { #id, gguf, TERN_DIALECT_##dialect, elems, bytes, tail, TERN_ACT_##act, \
+      tern_dequantize_##id, tern_quantize_##id },
 #include "quant/types.def"
 #undef TERN_TYPE
 };
@@ -52,4 +55,42 @@ size_t tern_type_size(tern_type t, uint64_t rows, uint64_t K)
         tern_add_overflow(all, r->tail, &all))
         return SIZE_MAX;
     return all;
+}
+
+float tern_absmax(const float *x, size_t n)
+{
+    float most = 0;
+    for (size_t i = 0; i < n; i++) {
+        float a = fabsf(tern_finite(x[i]));
+        if (a > most) most = a;
+    }
+    return most;
+}
+
+void tern_tail_write(tern_type t, void *tail, float scale)
+{
+    if (tern_types[t].tail == 0) return;
+    memset(tail, 0, tern_types[t].tail);
+    memcpy(tail, &scale, sizeof scale);
+}
+
+float tern_tail_scale(const void *tail)
+{
+    float scale;
+    memcpy(&scale, tail, sizeof scale);
+    return scale;
+}
+
+tern_status tern_quantize_tensor(tern_type t, void *out, const float *x, const float *weight, size_t rows, size_t K,
+                                 tern_error *err)
+{
+    const tern_type_traits *r = &tern_types[t];
+    if (K % r->elems != 0)
+        return tern_fail(err, TERN_ERR_ARG, "a row of %zu elements is no multiple of the %u of a '%s' block", K,
+                         (unsigned)r->elems, r->name);
+    size_t row = tern_row_size(t, K);
+    uint8_t *tail = r->tail ? (uint8_t *)out + rows * row : NULL;
+    if (tail) tern_tail_write(t, tail, tern_absmax(x, rows * K));
+    for (size_t i = 0; i < rows; i++) r->quantize((uint8_t *)out + i * row, x + i * K, weight, tail, K);
+    return TERN_OK;
 }
