@@ -13,9 +13,13 @@ enum { TERN_GREEDY = 1 };
 typedef enum tern_context_end { TERN_CONTEXT_STOP, TERN_CONTEXT_SHIFT } tern_context_end;
 
 /* How the next token is chosen. All zero: the model publisher's defaults, else temperature 0.8, top-k 40, top-p 0.95.
- * Order: penalties and bias, then temperature, top-k, typical-p, top-p, min-p, then one draw. */
+ *
+ * Order: repetition penalty, frequency and presence penalty, no-repeat n-grams, bias; then temperature, top-k, typical-p,
+ * top-p, min-p, each over what the one before left, renormalised; then one draw. Where two tokens are equally good the
+ * smaller id comes first. Greedy: the best token after penalties and bias.
+ * Source: top-k Fan et al. 2018; top-p Holtzman et al. 2020; min-p Nguyen et al. 2024; no-repeat n-grams Paulus et al. 2018. */
 typedef struct tern_sample_options {
-    int32_t greedy;              /* TERN_GREEDY: always the most likely token (ties: the smaller id)              */
+    bool    greedy;              /* TERN_GREEDY: always the most likely token (ties: the smaller id)              */
     float   temperature;         /* 0: default; use `greedy` for none                                            */
     int32_t top_k;               /* keep the k best.  0: default, -1: all                                        */
     float   top_p;               /* keep the smallest set whose probability reaches p.  0: default, 1: all        */
@@ -32,32 +36,43 @@ typedef struct tern_sample_options {
     size_t         n_bias;
 } tern_sample_options;
 
-extern const tern_option tern_sample_table[];   /* rows over tern_generate_options.sample's fields */
+/* Rows over tern_generate_options, for its `sample` without the bias. An empty row follows the last. */
+extern const tern_option tern_sample_table[];
 extern const size_t      tern_sample_table_n;
 
 typedef struct tern_sampler tern_sampler;   /* one owner at a time */
 
+/* The model must outlive the sampler.
+ * Errors: ARG (an option out of range, a bias for a token that does not exist), MEMORY. */
 TERN_USE_RESULT tern_status tern_sampler_open(const tern_model *model, const tern_sample_options *o, const tern_allocator *mem,
                                               tern_sampler **out, tern_error *err);
 void tern_sampler_close(tern_sampler *s);   /* NULL is fine */
 /* Choose a token from logits (V) given the tokens so far (n). Allocates nothing. The draw depends only on the
- * seed and n. */
+ * seed and n. Scores that are not numbers count as minus infinity; -1 when nothing else is left. */
 int32_t tern_sample(tern_sampler *s, const float *logits, const int32_t *tokens, size_t n);
 
+/* Why a text ended: an end token, a stop string, max_tokens, a full context, a callback. */
 typedef enum tern_finish { TERN_FINISH_EOS, TERN_FINISH_STOP, TERN_FINISH_LENGTH, TERN_FINISH_CONTEXT, TERN_FINISH_CANCELLED } tern_finish;
+/* "eos", "stop", "length", "context", "cancelled". */
+const char *tern_finish_name(tern_finish f);
 
 typedef struct tern_generate_options {
     tern_sample_options sample;
-    int32_t     max_tokens;         /* 0: until the end of the context                                 */
-    bool        ignore_eos;
-    bool        special;            /* print control tokens too                                        */
-    const char *const *stop;        /* (n_stop) strings that end the text; they are not printed         */
+    int32_t     max_tokens;         /* 0: until the end of the context; never ends by itself with SHIFT           */
+    bool        ignore_eos;         /* end tokens are never chosen                                                */
+    bool        special;            /* print control tokens too                                                   */
+    const char *const *stop;        /* (n_stop) strings that end the text; they are not printed. The one that is
+                                       complete first counts; of two that end together, the longer                */
     size_t      n_stop;
-    tern_context_end context_end;   /* SHIFT: drop the oldest half behind `keep` tokens and go on       */
-    int32_t     keep;
-    /* Called with whole UTF-8 characters as they become final. Returns false to stop. May be NULL. */
+    tern_context_end context_end;   /* SHIFT: drop the oldest half behind `keep` tokens and go on                 */
+    int32_t     keep;               /* a begin-of-sequence token at the very start is always kept                 */
+    /* Called with whole UTF-8 characters as they become final (bytes that never become a character are passed on
+     * as they are). Returns false to stop. May be NULL. */
     bool (*on_text)(void *user, const char *text, size_t size);
+    /* Called with every new token, before its text. Returns false to stop. May be NULL. */
+    bool (*on_token)(void *user, int32_t token);
     void *user;
+    const tern_allocator *mem;      /* NULL: malloc                                                               */
 } tern_generate_options;
 
 typedef struct tern_generation {
@@ -67,7 +82,14 @@ typedef struct tern_generation {
 } tern_generation;
 
 /* Read `prompt` (n tokens, may be 0 when the session already holds some) and write what follows.
- * The session then holds prompt and generated tokens (the last one is not read yet when the length ended it). */
+ *
+ *   options  NULL for defaults
+ *   result   may be NULL; also filled as far as it got when the call fails
+ *
+ * The session then holds prompt and generated tokens (the last one is not read yet when the length ended it).
+ * Memory: all of it is taken before the first token; the token loop allocates nothing.
+ * Errors: ARG (options, a prompt that does not fit), FORMAT (the model's scores are no numbers), MEMORY, CANCELLED
+ * (the session's progress function stopped the prompt), DEVICE. A callback that stops is no error: see `finish`. */
 TERN_USE_RESULT tern_status tern_generate(tern_session *s, const int32_t *prompt, size_t n, const tern_generate_options *o,
                                           tern_generation *result, tern_error *err);
 

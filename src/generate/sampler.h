@@ -1,0 +1,15 @@
+/* Inside of the sampler, for generate.c and the tests. */
+#ifndef TERN_GENERATE_SAMPLER_H
+#define TERN_GENERATE_SAMPLER_H
+
+#include <tern/generate.h>
+
+/* tern_sampler_open for a vocabulary of V tokens and a publisher's defaults instead of a model. */
+TERN_USE_RESULT tern_status tern_sampler_make(int32_t V, tern_generation_defaults defaults, const tern_sample_options *o,
+                                              const tern_allocator *mem, tern_sampler **out, tern_error *err);
+/* tern_sample whose draw depends on `position` in place of n. */
+int32_t tern_sample_at(tern_sampler *s, const float *logits, const int32_t *tokens, size_t n, uint64_t position);
+/* What a draw would choose from: ids ascending and their probabilities, both with room for V. Returns how many. */
+size_t tern_sampler_choices(tern_sampler *s, const float *logits, const int32_t *tokens, size_t n, int32_t *ids, double *p);
+
+#endif
