@@ -347,8 +347,8 @@ static tern_status make_tensor(const gguf *g, const entry *e, size_t data_at, ui
     t->size = tern_type_size(t->type, rows, K);
     size_t file = g->c.size, room = data_at < file ? file - data_at : 0;
     if (t->size == SIZE_MAX || e->offset > room || t->size > room - e->offset) {
-        st = tern_fail(err, TERN_ERR_FORMAT, "tensor '%.80s' takes bytes %llu to %llu of its file's data, which has %zu", e->name,
-                       (unsigned long long)e->offset, (unsigned long long)(e->offset + t->size), room);
+        st = tern_fail(err, TERN_ERR_FORMAT, "tensor '%.80s' at offset %llu takes %zu bytes, the data has %zu", e->name,
+                       (unsigned long long)e->offset, t->size, room);
         goto done;
     }
     if (e->offset % alignment != 0) {

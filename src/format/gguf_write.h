@@ -1,8 +1,11 @@
 /* Writing GGUF version 3: the GGUF specification. Atomic: nothing appears at `path` before commit.
  *
  * Use: open, then every meta, then declare every tensor, then begin, then each tensor's bytes in the order
- * declared (in any number of pieces), then commit. With max_shard_bytes, files are named
- * "<stem>-00001-of-0000N.gguf" as llama.cpp's splitter names them. */
+ * declared (in any number of pieces), then commit. Where the tensors take more than max_shard_bytes, files are named
+ * "<stem>-00001-of-0000N.gguf" as llama.cpp's splitter names them, the first with all the metadata; its name appears
+ * last, so a set that a crash cut short cannot be opened. A tensor larger than that gets a file of its own.
+ *
+ * "general.alignment" and "split.*" follow from the options: those given as metadata are ignored. */
 #ifndef TERN_FORMAT_GGUF_WRITE_H
 #define TERN_FORMAT_GGUF_WRITE_H
 
@@ -12,7 +15,7 @@ typedef struct tern_gguf_writer tern_gguf_writer;
 
 typedef struct tern_gguf_options {
     uint32_t alignment;        /* 0: 32; a power of two                */
-    uint64_t max_shard_bytes;  /* 0: one file                          */
+    uint64_t max_shard_bytes;  /* of tensors; 0: one file              */
     const tern_allocator *mem;
 } tern_gguf_options;
 
@@ -28,7 +31,8 @@ TERN_USE_RESULT tern_status tern_gguf_tensor(tern_gguf_writer *w, const char *na
 TERN_USE_RESULT tern_status tern_gguf_begin(tern_gguf_writer *w, tern_error *err);
 /* Errors also when more bytes come than the current tensor has. */
 TERN_USE_RESULT tern_status tern_gguf_data(tern_gguf_writer *w, const void *bytes, size_t size, tern_error *err);
-TERN_USE_RESULT tern_status tern_gguf_commit(tern_gguf_writer *w, tern_error *err);   /* closes w */
+/* ARG where tensors are incomplete. Closes w whether it succeeds or not. */
+TERN_USE_RESULT tern_status tern_gguf_commit(tern_gguf_writer *w, tern_error *err);
 void tern_gguf_abort(tern_gguf_writer *w);   /* closes w; NULL is fine */
 
 #endif
