@@ -1,0 +1,71 @@
+/* The table of cells, the choice among them, and the loops above a tile. */
+#include "kernel/panel.h"
+
+#include "base/error.h"
+
+const tern_cell tern_cells[] = {
+#define TERN_TYPE(id, gguf, dialect, elems, bytes, tail, act) \
+    { #id " scalar", TERN_TYPE_##id, TERN_ISA_SCALAR, 16, false, tern_tile_scalar },
+#include "quant/types.def"
+#undef TERN_TYPE
+#define TERN_LEVEL_avx2     TERN_ISA_AVX2
+#define TERN_LEVEL_avx512   TERN_ISA_AVX512
+#define TERN_LEVEL_neon_dot TERN_ISA_NEON_DOT
+#define TERN_CELL(type, isa, R, packed) \
+    { #type " " #isa, TERN_TYPE_##type, TERN_LEVEL_##isa, R, packed, tern_tile_##type##_##isa },
+#include "kernel/cells.def"
+#undef TERN_CELL
+};
+
+const size_t tern_cell_count = TERN_COUNT(tern_cells);
+
+const tern_cell *tern_cell_find(tern_type type)
+{
+    const tern_cell *best = NULL;
+    if (tern_types[type].act == TERN_ACT_convert) return NULL;
+    for (size_t i = 0; i < tern_cell_count; i++)
+        if (tern_cells[i].type == type && tern_isa_enabled(tern_cells[i].isa)) best = &tern_cells[i];
+    return best;
+}
+
+size_t tern_panels(const tern_matrix *w) { return (w->N + w->cell->R - 1) / w->cell->R; }
+
+size_t tern_panel_bytes(const tern_cell *c, size_t K)
+{
+    return c->packed ? (tern_panel_row_bytes(c->type, K) * c->R + 63) & ~(size_t)63 : 0;
+}
+
+/* Activation rows that stay in the second-level cache while panels pass: 384 KiB of its usual 1 MiB or more, and
+ * never fewer than a tile's block. */
+static size_t rows_at_once(const tern_act *a)
+{
+    size_t bytes = a->kind == TERN_ACT_none ? a->K * 4 : a->ldq;
+    size_t rows  = ((size_t)384 << 10) / (bytes + 1) & ~(size_t)7;
+    return rows < 8 ? 8 : rows;
+}
+
+void tern_matmul_panels(const tern_matrix *w, const tern_act *a, float *y, size_t ldy,
+                        size_t panel_begin, size_t panel_end, size_t m_begin, size_t m_end)
+{
+    const tern_cell *c = w->cell;
+    const size_t R = c->R, size = tern_panel_bytes(c, w->K), step = rows_at_once(a);
+    tern_tile_fn *tile = c->packed && !w->panels ? tern_tile_scalar : c->tile;
+    for (size_t m = m_begin; m < m_end; m += step) {
+        size_t top = m_end - m < step ? m_end : m + step;
+        for (size_t p = panel_begin; p < panel_end; p++) {
+            size_t n0 = p * R, rows = w->N - n0 < R ? w->N - n0 : R;
+            const void *panel = w->panels && size ? (const uint8_t *)w->panels + p * size : NULL;
+            tile(w, panel, n0, rows, a, m, top, y + n0, ldy);
+        }
+    }
+}
+
+void tern_act_quantize(tern_act *a, const float *x, size_t ldx, size_t begin, size_t end)
+{
+    if (a->kind == TERN_ACT_none || a->kind == TERN_ACT_convert) {
+        a->f   = x;
+        a->ldf = ldx;
+        return;
+    }
+    tern_act_quantize_scalar(a, x, ldx, begin, end);
+}

@@ -1,0 +1,119 @@
+/* Products of activations with weight matrices: y (M,N) = a (M,K) w (N,K)^T * scale.
+ *
+ * Quantized types multiply int8 activations. A matrix is cut into panels of R rows; a cell is the tile of one
+ * storage type on one instruction-set level: one packed panel against 1..M activation rows, one lane per weight
+ * row, never a sum across lanes. Plain floats are read in place.
+ *
+ * The canonical order, the same on every level, for every M, batch and split into panels, bit for bit:
+ *
+ *   a8_32, a8_256 and tq types   for each block of 32 or 256 columns, ascending:
+ *       isum = sum_j s_j * dot_j     int32, exact; dot_j over the scale groups of the block, s_j = 1 if it has none
+ *       acc  = fmaf(d_w * d_a, (float)isum, acc)
+ *       and for types with a minimum, where the block's weights are d_w s_j q + m_w t_j (m_w = -m in the k types):
+ *       msum = sum_j t_j * asum_j    int32, exact; asum_j the sum of the activations of group j
+ *       acc  = fmaf(m_w * d_a, (float)msum, acc)
+ *     y = acc * scale
+ *   i2_s, t2                     one block, the row:   y = (float)isum * (d_w * d_a) * scale, from the left
+ *   f32, f16, bf16               sixteen lanes: acc[k mod 16] = fmaf(w_k, a_k, acc[k mod 16]), k ascending, K padded
+ *                                with zeros to a multiple of 16; lanes i and i + 8 are added, then i + 4, i + 2, i + 1;
+ *     y = sum * scale
+ *
+ * Floats, too, are therefore bit-equal on every level. NaNs differ in their payload only.
+ *
+ * Nothing here allocates or starts threads. Letters: M rows of activations, N rows and K columns of weights.
+ * Limits of exactness: K < 2^18. */
+#ifndef TERN_KERNEL_KERNEL_H
+#define TERN_KERNEL_KERNEL_H
+
+#include "base/cpu.h"
+#include "quant/quant.h"
+
+/* --- activations --- */
+
+/* M rows of K activations as int8. q and the sums of a row are contiguous; rows lie `ldq` and `groups` apart.
+ *
+ *   a8_row   one scale per row, BitNet's formula as in transformers: scale = 127 / max(absmax, 1e-5),
+ *            q = x * scale rounded half to even, within [-128, 127]; d = 1 / scale.
+ *            sum: of every 256 columns (the last may be fewer); total: of the row.
+ *   a8_32    groups of 32 columns, K % 32 == 0.    a8_256: groups of 256, K % 256 == 0.
+ *            d = absmax / 127, q = x * (127 / absmax) rounded half to even, within [-127, 127];
+ *            absmax < 2^-100 gives d = 0, q = 0.
+ *            a8_32 sum: of every group; sum8 and sum128: -8 and -128 times that.
+ *            a8_256 sum16, sum32: of every 16 and every 32 columns.
+ * A group (a8_row: a row) that holds an infinity or a NaN gets d = NaN and q = 0: what it touches becomes NaN.
+ * q is padded with zeros up to ldq. */
+typedef struct tern_act {
+    tern_act_kind kind;
+    size_t   M, K;
+    size_t   ldq;       /* int8 from row to row of q: an odd multiple of 64, so that rows do not share cache sets */
+    size_t   groups;    /* scale groups of a row: columns / 32 or / 256, rounded up                               */
+    int8_t  *q;         /* (M,ldq)                                                                                */
+    float   *d;         /* a8_row: (M); else (M,groups)                                                           */
+    int32_t *sum;       /* a8_row and a8_32: (M,groups)                                                           */
+    int32_t *sum8, *sum128;      /* a8_32: (M,groups)                                                             */
+    int32_t *total;              /* a8_row: (M)                                                                   */
+    int16_t *sum16, *sum32;      /* a8_256: (M,groups*16), (M,groups*8)                                           */
+    const float *f;     /* kind none: the floats themselves, rows ldf apart                                       */
+    size_t   ldf;
+} tern_act;
+
+/* Bytes that M rows take, a multiple of 64; 0 for kind none. */
+size_t tern_act_size(tern_act_kind kind, size_t M, size_t K);
+/* Point a's arrays into `memory` (tern_act_size bytes, aligned to 64; NULL for kind none: then set f and ldf). */
+void tern_act_place(tern_act *a, tern_act_kind kind, size_t M, size_t K, void *memory);
+/* Quantize rows [begin,end) of x (M,K), rows ldx apart. Different rows may be done by different threads. For kind
+ * none it only notes x and ldx (every thread notes the same). Every level gives the same bits. */
+void tern_act_quantize(tern_act *a, const float *x, size_t ldx, size_t begin, size_t end);
+
+/* --- weights --- */
+
+typedef struct tern_matrix tern_matrix;
+
+/* y[m*ldy + r] for r in [0,rows), m in [begin,end): `rows` weight rows from row n0 on, at most cell->R of them.
+ * panel: what tern_panel_pack made of them, NULL for cells that read the raw rows. */
+typedef void tern_tile_fn(const tern_matrix *w, const void *panel, size_t n0, size_t rows, const tern_act *a,
+                          size_t begin, size_t end, float *y, size_t ldy);
+
+typedef struct tern_cell {
+    const char   *name;      /* "q4_0 avx512"                                                       */
+    tern_type     type;
+    tern_isa      isa;
+    uint32_t      R;         /* rows of a panel                                                     */
+    bool          packed;    /* reads panels; else the raw rows                                     */
+    tern_tile_fn *tile;
+} tern_cell;
+
+/* All cells of this architecture, scalar ones included, best level of a type last. */
+extern const tern_cell tern_cells[];
+extern const size_t    tern_cell_count;
+
+/* The best enabled cell of a type, the scalar one at worst; NULL for types that are only converted. */
+const tern_cell *tern_cell_find(tern_type type);
+
+struct tern_matrix {
+    tern_type        type;
+    size_t           N, K;
+    const void      *rows;     /* (N,K) as in the file                                                       */
+    const void      *tail;     /* of the tensor; NULL for types without one                                  */
+    float            scale;    /* multiplies the product; 1 for most                                         */
+    void            *panels;   /* tern_panels() of them, tern_panel_bytes() each, aligned to 64; NULL: none  */
+    const tern_cell *cell;     /* tern_cell_find(type), kept: it decides the layout of the panels            */
+};
+
+/* Number of panels, N / R rounded up: the unit in which a product is cut between threads. */
+size_t tern_panels(const tern_matrix *w);
+/* Bytes of one packed panel, a multiple of 64; 0 when the cell reads the raw rows. */
+size_t tern_panel_bytes(const tern_cell *c, size_t K);
+/* Pack rows [panel*R, ...) into dst (tern_panel_bytes, aligned to 64). Rows beyond N are zeros. dst may be the
+ * place of that panel in w->panels. Different panels may be packed by different threads. */
+void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst);
+
+/* y[m*ldy + n] for the rows n of panels [panel_begin,panel_end) and m in [m_begin,m_end). A matrix whose cell wants
+ * panels but that has none (panels == NULL) is computed from its raw rows, slowly, with the same result. */
+void tern_matmul_panels(const tern_matrix *w, const tern_act *a, float *y, size_t ldy,
+                        size_t panel_begin, size_t panel_end, size_t m_begin, size_t m_end);
+
+/* The whole product from the raw rows by the scalar specification (reference.c). */
+void tern_reference_matmul(const tern_matrix *w, const tern_act *a, float *y, size_t ldy);
+
+#endif
