@@ -177,7 +177,7 @@ TEST(plain_numbers_anywhere)
 
 /* --- writing --- */
 
-enum { ROWS = 8, K = 512 };
+enum { ROWS = 9, K = 512 };
 
 TEST(blocks_are_the_references)
 {
@@ -234,14 +234,38 @@ TEST(eight_bit_floats)
             CHECK_MSG(isnan(f) ? (out & 0x7f) == 0x7f : out == in, "%s: code %d", tern_types[t].name, code);
         }
     }
-    float   far[4] = { 1e30f, -INFINITY, 463.9f, 61440.0f };
-    uint8_t out[4];
-    tern_types[TERN_TYPE_f8_e4m3].quantize(out, far, NULL, NULL, 4);
-    CHECK(out[0] == 0x7e && out[1] == 0xfe && out[2] == 0x7e && out[3] == 0x7e);   /* OCP 1.0: saturating mode */
-    tern_types[TERN_TYPE_f8_e5m2].quantize(out, far, NULL, NULL, 4);
-    CHECK(out[0] == 0x7c && out[1] == 0xfc && out[3] == 0x7c);
+    float   far[5] = { 1e30f, -INFINITY, 463.9f, 470.0f, 61440.0f };
+    uint8_t out[5];
+    tern_types[TERN_TYPE_f8_e4m3].quantize(out, far, NULL, NULL, 5);   /* OCP 1.0: saturating mode */
+    CHECK(out[0] == 0x7e && out[1] == 0xfe && out[2] == 0x7e && out[3] == 0x7e && out[4] == 0x7e);
+    tern_types[TERN_TYPE_f8_e5m2].quantize(out, far, NULL, NULL, 5);
+    CHECK(out[0] == 0x7c && out[1] == 0xfc && out[4] == 0x7c);
     free(x);
     free(g.data);
+}
+
+/* Integers stop at their ends; halves go to even; NaN is 0. */
+TEST(integers_saturate)
+{
+    static const struct { tern_type type; double low, high; } ends[] = {
+        { TERN_TYPE_i8, -0x1p7, 0x1p7 - 1 },    { TERN_TYPE_u8, 0, 0x1p8 - 1 },       { TERN_TYPE_i16, -0x1p15, 0x1p15 - 1 },
+        { TERN_TYPE_i32, -0x1p31, 0x1p31 - 1 }, { TERN_TYPE_i64, -0x1p63, 0x1p63 },   /* as float32 reads them back */
+    };
+    for (size_t i = 0; i < TERN_COUNT(ends); i++) {
+        float end  = (float)(ends[i].high + 1), next = nextafterf(end, INFINITY), under = rintf(nextafterf(end, 0) - 0.5f);
+        float x[] = { end, next, INFINITY, -1e30f, nextafterf(-end, -INFINITY), NAN, 2.5f, 3.5f, under };
+        float want[] = { (float)ends[i].high, (float)ends[i].high, (float)ends[i].high, (float)ends[i].low, (float)ends[i].low,
+                         0, 2, 4, under };
+        uint8_t blocks[TERN_COUNT(x) * 8];
+        float   y[TERN_COUNT(x)];
+        tern_types[ends[i].type].quantize(blocks, x, NULL, NULL, TERN_COUNT(x));
+        tern_types[ends[i].type].dequantize(y, blocks, NULL, TERN_COUNT(x));
+        CHECK_SAME_BITS(y, want, TERN_COUNT(x));
+    }
+    float   x = 0x1p31f;
+    int32_t v;
+    tern_types[TERN_TYPE_i32].quantize(&v, &x, NULL, NULL, 1);
+    CHECK(v == INT32_MAX);
 }
 
 /* What bitnet.cpp's converter wrote, both ways of giving it a scale. */
@@ -294,6 +318,10 @@ TEST(absmean_is_transformers)
     CHECK(fabsf(tern_ternary_mean(sum, n) - s) <= 0x1p-22f * s);
     float tiny[2] = { 1e-9f, -1e-9f };
     CHECK(tern_ternary_absmean(tiny, 2) == 1e-5f);
+
+    int8_t half[6], even[6] = { 0, 0, 1, 1, -1, 0 };
+    tern_ternary_codes(half, (const float[]){ 0.25f, -0.25f, 0.7f, 0.25000003f, -9, NAN }, 0.5f, 6);
+    assert_memory_equal(half, even, 6);
 
     int8_t *code = malloc(n);
     tern_ternary_codes(code, w, s, n);
@@ -494,6 +522,7 @@ int main(void)
         cmocka_unit_test(plain_numbers_anywhere),
         cmocka_unit_test(blocks_are_the_references),
         cmocka_unit_test(eight_bit_floats),
+        cmocka_unit_test(integers_saturate),
         cmocka_unit_test(i2_s_as_bitnet_cpp_writes_it),
         cmocka_unit_test(absmean_is_transformers),
         cmocka_unit_test(errors_stay_within_the_step),

@@ -129,8 +129,9 @@ def make_read(rng):
 
 
 def rows_of_all_kinds(rng, K):
-    """Rows (8, K): normal, small, heavy-tailed, shifted, ternary, sparse with empty groups, integers (ties), constant and zero."""
-    x = np.empty((8, K), F32)
+    """Rows (9, K): normal, small, heavy-tailed, shifted, ternary, sparse with empty groups, integers (ties), constant and
+    zero, and groups down to what float16 steps cannot hold."""
+    x = np.empty((9, K), F32)
     x[0] = rng.standard_normal(K)
     x[1] = rng.standard_normal(K) * 0.02
     x[2] = rng.standard_t(2, K)
@@ -140,6 +141,9 @@ def rows_of_all_kinds(rng, K):
     x[6] = rng.integers(-8, 9, K)
     x[7, : K // 2] = -0.3
     x[7, K // 2 :] = 0
+    x[8] = rng.standard_normal(K) * 10.0 ** rng.uniform(-17, -3, K // 256).repeat(256)
+    x[8, ::32] *= F32(1e-3)
+    x[8, 256:] = rng.standard_normal(256) * (10.0 ** rng.uniform(-7, -3, 16)).repeat(16)
     return x + 0   # no -0: in a block of zeros gguf and ggml differ in the sign of the step
 
 
