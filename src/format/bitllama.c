@@ -75,7 +75,7 @@ static size_t file_size(const header *h, size_t quarter, size_t extra)
     size_t total = HEADER, bytes;
     list_matrices(h, m);
     for (int i = 0; i < MATRICES - (h->shared ? 1 : 0); i++) {
-        if (tern_mul_overflow((size_t)m[i].N * quarter / 4, (size_t)m[i].K, &bytes) || tern_add_overflow(bytes, extra, &bytes) ||
+        if (tern_mul_overflow((size_t)m[i].K / 4 * quarter, (size_t)m[i].N, &bytes) || tern_add_overflow(bytes, extra, &bytes) ||
             tern_mul_overflow(bytes, m[i].layers ? (size_t)m[i].layers : 1, &bytes) || tern_add_overflow(total, bytes, &total))
             return SIZE_MAX;
     }

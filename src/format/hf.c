@@ -283,12 +283,7 @@ static bool ends_in(const char *s, const char *tail)
     return n >= m && strcmp(s + n - m, tail) == 0;
 }
 
-static bool recognise(const tern_reader *r)
-{
-    if (r->data) return ends_in(r->s->path, ".safetensors");
-    const char *path = tern_path_join(&r->p->arena, r->s->path, "config.json");
-    return path && tern_path_exists(path);
-}
+static bool recognise(const tern_reader *r) { return !r->data || ends_in(r->s->path, ".safetensors"); }
 
 static tern_status read_memory(tern_reader *r, tern_error *err)
 {
@@ -303,6 +298,11 @@ static tern_status load(tern_reader *r, tern_error *err)
     tern_status st = TERN_OK;
     const char *index, *one, *old;
     if (r->memory) return read_memory(r, err);
+    TERN_TRY(beside(r, "config.json", &one, err));
+    if (!r->data && !tern_path_exists(one)) {
+        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "'%s' is a directory without config.json", tern_reader_label(r->s->path));
+        goto done;
+    }
     TERN_TRY(load_config(r, "", "config.json", err));
     TERN_TRY(load_config(r, "generation", "generation_config.json", err));
     if (r->data) {

@@ -135,8 +135,6 @@ tern_status tern_reader_progress(tern_reader *r, const char *unit, uint64_t done
 static tern_status unknown(const tern_reader *r, tern_error *err)
 {
     const char *path = tern_reader_label(r->s->path), *hint = "";
-    if (!r->data)
-        return tern_fail(err, TERN_ERR_UNSUPPORTED, "'%s' is a directory without config.json", path);
     if (r->size >= 4 && (memcmp(r->data, "PK\3\4", 4) == 0 || memcmp(r->data, "\x80\x02", 2) == 0))
         hint = ": it looks like a PyTorch checkpoint, save it as safetensors";
     else if (r->size >= 4 && (memcmp(r->data, "tjgg", 4) == 0 || memcmp(r->data, "lmgg", 4) == 0 ||
