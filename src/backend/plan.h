@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/pool.h"
 #include "kernel/kernel.h"
+#include "kernel/vec.h"
 
 typedef int32_t tern_value;   /* index into plan->value; -1: none */
 
@@ -23,8 +24,6 @@ typedef enum tern_op {
 #undef TERN_OP
     TERN_OP_COUNT
 } tern_op;
-
-typedef enum tern_activation { TERN_SILU, TERN_GELU_TANH, TERN_GELU_ERF, TERN_RELU, TERN_RELU2 } tern_activation;
 
 /* A matrix that lives as long as the model: mapped rows and, where the cell wants them, packed panels.
  * `m.type` decides how the other operand is held. */
@@ -58,6 +57,7 @@ typedef struct tern_attention_spec {
 typedef struct tern_node {
     tern_op    op;
     tern_value in[3], out;
+    tern_value aux;             /* bytes that all threads share while the op runs: tern_cpu_aux_bytes(); -1: none */
     const tern_weight *w;       /* embed*, linear                                   */
     const float       *p[2];    /* norm: weight, bias                               */
     union {
@@ -158,6 +158,8 @@ typedef void tern_cpu_op(const tern_run *r, const tern_node *node, int i, int n)
 #undef TERN_OP
 /* Bytes of private memory that a node's op needs in each thread; 0 for most. */
 size_t tern_cpu_private_bytes(const tern_node *node);
+/* Bytes of node->aux; 0 for most. */
+size_t tern_cpu_aux_bytes(const tern_node *node);
 /* Run the whole plan in one parallel region. */
 void tern_cpu_run(const tern_run *r);
 

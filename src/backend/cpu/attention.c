@@ -1,0 +1,344 @@
+/* Attention over the paged cache.
+ *
+ *   out (T,H*D) = softmax(q k^T * scale) v, query head h reading key/value head h / G, G = H / K
+ *
+ * The keys of a row are cut into spans at absolute multiples of TERN_SPAN. A span gives (m, l, o): its largest score,
+ * the sum of e^(s-m), and the values weighted by e^(s-m), tokens ascending. Spans are folded in index order by merge().
+ * That is one arithmetic for all: prompts run blocks of rows through their spans one after another, decoding a long
+ * context spreads single spans over the threads, and a row gets the same bits either way.
+ *
+ * Vaswani et al. 2017, section 3.2.1; Ainslie et al. 2023 (grouped queries); Milakov and Gimelshein 2018 (merging).
+ * Letters: docs/letters.md. R = rows of a block times G. */
+#include "backend/plan.h"
+
+#include "kernel/vec.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    BLOCK_ROWS = 64,    /* R of a prompt's blocks, where G allows: reuse of a converted page, in L2 with D = 256 */
+    SLOTS      = 128,   /* spans that are in flight at once when decoding is spread over threads                */
+};
+
+/* Rows row..row+rows-1 of the batch, all of one sequence, at ascending positions; one key/value head. */
+typedef struct block {
+    size_t row, rows;
+    size_t head;
+    int32_t end;          /* bidirectional: one past the sequence's last position */
+} block;
+
+/* What a thread works in. All rows are (R, ...). */
+typedef struct room {
+    float *q, *acc, *o;   /* (R,D) queries, folded spans, this span */
+    float *s;             /* (R,TERN_SPAN) scores, then weights     */
+    float *page, *panel;  /* (TERN_PAGE,D) keys or values in order; keys by sixteen */
+    float *m, *l;         /* (R) of acc */
+    float *m_span, *l_span;
+} room;
+
+typedef struct context {
+    const tern_run            *r;
+    const tern_attention_spec *spec;
+    const tern_vec_ops        *vec;
+    size_t G, D;
+    const float *q;
+    float       *out;
+    size_t ldq, ldo;
+} context;
+
+static size_t block_rows(const tern_attention_spec *a)
+{
+    int32_t G = a->H / a->K;
+    return G < BLOCK_ROWS ? (size_t)(BLOCK_ROWS / G) : 1;
+}
+
+static size_t round16(size_t n) { return (n + 15) & ~(size_t)15; }
+
+static room room_at(const tern_attention_spec *a, uint8_t *memory, size_t *bytes)
+{
+    size_t R = block_rows(a) * (size_t)(a->H / a->K), D = (size_t)a->D, at = 0;
+    float *p = (float *)(void *)memory;
+    size_t size[10] = { R * D, R * D, R * D, R * TERN_SPAN, TERN_PAGE * D, TERN_PAGE * D, R, R, R, R };
+    float *part[10];
+    for (int i = 0; i < 10; i++) {
+        part[i] = p ? p + at : NULL;
+        at += round16(size[i]);
+    }
+    if (bytes) *bytes = at * sizeof(float);
+    return (room){ part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8], part[9] };
+}
+
+size_t tern_cpu_private_bytes(const tern_node *node)
+{
+    size_t bytes = 0;
+    if (node->op == TERN_OP_attention) (void)room_at(&node->u.attention, NULL, &bytes);
+    return bytes;
+}
+
+/* --- the cache --- */
+
+static void store_row(const tern_vec_ops *vec, tern_type type, uint8_t *to, const float *x, size_t D)
+{
+    switch (type) {
+    case TERN_TYPE_f32: memcpy(to, x, D * sizeof *x); break;
+    case TERN_TYPE_f16: vec->store_f16((uint16_t *)(void *)to, x, D); break;
+    default: tern_types[type].quantize(to, x, NULL, D);
+    }
+}
+
+/* Rows of a head are contiguous in a page, so many convert at once. */
+static void load_rows(const tern_vec_ops *vec, tern_type type, float *to, const uint8_t *from, size_t n)
+{
+    switch (type) {
+    case TERN_TYPE_f32: memcpy(to, from, n * sizeof *to); break;
+    case TERN_TYPE_f16: vec->load_f16(to, (const uint16_t *)(const void *)from, n); break;
+    default: vec->load_q8_0(to, from, n);
+    }
+}
+
+static void append(const context *c, const tern_node *node, int i, int n)
+{
+    const tern_run   *r = c->r;
+    const tern_state *s = r->state;
+    const size_t K = (size_t)c->spec->K, items = (size_t)r->batch->rows * K, D = c->D;
+    const size_t ldk = r->plan->value[node->in[1]].ld, ldv = r->plan->value[node->in[2]].ld;
+    const float *k = tern_run_floats(r, node->in[1]), *v = tern_run_floats(r, node->in[2]);
+    for (size_t item = items * (size_t)i / (size_t)n; item < items * ((size_t)i + 1) / (size_t)n; item++) {
+        size_t  row = item / K, head = item % K;
+        int32_t at = r->batch->position[row];
+        const tern_sequence *q = r->batch->seq[row];
+        store_row(c->vec, s->type_k, tern_state_key(s, q, c->spec->layer, (int32_t)head, at), k + row * ldk + head * D, D);
+        store_row(c->vec, s->type_v, tern_state_val(s, q, c->spec->layer, (int32_t)head, at), v + row * ldv + head * D, D);
+    }
+}
+
+/* --- which keys a row sees --- */
+
+typedef struct range { int32_t from, to; } range;
+
+static range keys_of(const context *c, const block *b, size_t row)
+{
+    int32_t at = c->r->batch->position[b->row + row], window = c->spec->window;
+    range   k = { 0, c->spec->mask == TERN_MASK_BIDIRECTIONAL ? b->end : at + 1 };
+    if (window > 0) {
+        if (at >= window) k.from = at - window + 1;
+        if (k.to - at > window) k.to = at + window;
+    }
+    return k;
+}
+
+static range cut(range a, int32_t from, int32_t to)
+{
+    return (range){ a.from > from ? a.from : from, a.to < to ? a.to : to };
+}
+
+/* Keys that any row of the block sees: positions ascend, so the first row's start and the last row's end. */
+static range keys_of_block(const context *c, const block *b)
+{
+    return (range){ keys_of(c, b, 0).from, keys_of(c, b, b->rows - 1).to };
+}
+
+/* --- one span --- */
+
+/* Fill w->m_span, w->l_span and w->o for the rows of the block; m_span is -infinity where a row sees no key here. */
+static void attend_span(const context *c, const block *b, const room *w, int32_t span)
+{
+    const tern_state    *state = c->r->state;
+    const tern_sequence *seq = c->r->batch->seq[b->row];
+    const size_t  G = c->G, D = c->D, R = b->rows * G;
+    const int32_t base = span * TERN_SPAN, layer = c->spec->layer, head = (int32_t)b->head;
+    const range   all = cut(keys_of_block(c, b), base, base + TERN_SPAN);
+
+    for (int32_t t = all.from / TERN_PAGE * TERN_PAGE; t < all.to; t += TERN_PAGE) {
+        size_t n = round16((size_t)(all.to - t < TERN_PAGE ? all.to - t : TERN_PAGE));
+        load_rows(c->vec, state->type_k, w->page, tern_state_key(state, seq, layer, head, t), n * D);
+        c->vec->panel(w->panel, w->page, n, D);
+        c->vec->scores(w->s + (t - base), TERN_SPAN, w->q, R, w->panel, n, D);
+    }
+
+    /* Lane of a key: its position mod 16. Neighbours that the row does not see become -infinity, so e^s is 0. */
+    for (size_t row = 0; row < b->rows; row++) {
+        range   k = cut(keys_of(c, b, row), base, base + TERN_SPAN);
+        int32_t from = (k.from - base) & ~15, to = (int32_t)round16((size_t)(k.to > base ? k.to - base : 0));
+        for (size_t g = 0; g < G; g++) {
+            size_t x = row * G + g;
+            float *s = w->s + x * TERN_SPAN;
+            if (k.from >= k.to) {
+                w->m_span[x] = -INFINITY;
+                continue;
+            }
+            c->vec->scale(s + from, s + from, c->spec->scale, (size_t)(to - from));
+            if (c->spec->softcap > 0) c->vec->softcap(s + from, s + from, c->spec->softcap, (size_t)(to - from));
+            for (int32_t t = from; t < k.from - base; t++) s[t] = -INFINITY;
+            for (int32_t t = k.to - base; t < to; t++) s[t] = -INFINITY;
+            c->vec->softmax(s + from, (size_t)(to - from), &w->m_span[x], &w->l_span[x]);
+        }
+    }
+
+    memset(w->o, 0, R * D * sizeof *w->o);
+    for (int32_t t = all.from / TERN_PAGE * TERN_PAGE; t < all.to; t += TERN_PAGE) {
+        int32_t end = all.to - t < TERN_PAGE ? all.to : t + TERN_PAGE;
+        load_rows(c->vec, state->type_v, w->page, tern_state_val(state, seq, layer, head, t), (size_t)(end - t) * D);
+        for (size_t row = 0, next; row < b->rows; row = next) {   /* rows that see the same keys of this page go together */
+            range k = cut(keys_of(c, b, row), t, end);
+            for (next = row + 1; next < b->rows; next++) {
+                range other = cut(keys_of(c, b, next), t, end);
+                if (other.from != k.from || other.to != k.to) break;
+            }
+            if (k.from < k.to)
+                c->vec->weigh(w->o + row * G * D, w->s + row * G * TERN_SPAN + (k.from - base), TERN_SPAN, (next - row) * G,
+                              w->page + (size_t)(k.from - t) * D, (size_t)(k.to - k.from), D);
+        }
+    }
+}
+
+/* (m, l, acc) = the fold of itself and a later span (m_span, l_span, o), acc and o (D). The start is (-infinity, 0, 0). */
+static void merge(const tern_vec_ops *vec, float *m, float *l, float *acc, float m_span, float l_span, const float *o, size_t D)
+{
+    float top = *m > m_span ? *m : m_span, e[2] = { *m - top, m_span - top };
+    vec->exp(e, e, 2);
+    *l = fmaf(*l, e[0], l_span * e[1]);
+    vec->blend(acc, e[0], o, e[1], D);
+    *m = top;
+}
+
+static void take_queries(const context *c, const block *b, const room *w)
+{
+    for (size_t row = 0; row < b->rows; row++)
+        memcpy(w->q + row * c->G * c->D, c->q + (b->row + row) * c->ldq + b->head * c->G * c->D, c->G * c->D * sizeof *w->q);
+}
+
+static void attend_block(const context *c, const block *b, const room *w)
+{
+    const size_t R = b->rows * c->G, D = c->D;
+    const range  keys = keys_of_block(c, b);
+    take_queries(c, b, w);
+    memset(w->acc, 0, R * D * sizeof *w->acc);
+    for (size_t x = 0; x < R; x++) {
+        w->m[x] = -INFINITY;
+        w->l[x] = 0;
+    }
+    for (int32_t span = keys.from / TERN_SPAN; span <= (keys.to - 1) / TERN_SPAN; span++) {
+        attend_span(c, b, w, span);
+        for (size_t x = 0; x < R; x++) {
+            range k = cut(keys_of(c, b, x / c->G), span * TERN_SPAN, (span + 1) * TERN_SPAN);
+            if (k.from < k.to) merge(c->vec, &w->m[x], &w->l[x], w->acc + x * D, w->m_span[x], w->l_span[x], w->o + x * D, D);
+        }
+    }
+    for (size_t x = 0; x < R; x++)
+        c->vec->scale(c->out + (b->row + x / c->G) * c->ldo + (b->head * c->G + x % c->G) * D, w->acc + x * D, 1 / w->l[x], D);
+}
+
+/* --- cutting the batch --- */
+
+/* The block that starts at `row`. */
+static block block_from(const context *c, size_t row, size_t rows_max)
+{
+    const tern_batch *t = c->r->batch;
+    block b = { .row = row, .rows = 1 };
+    while (b.rows < rows_max && row + b.rows < (size_t)t->rows && t->seq[row + b.rows] == t->seq[row]) b.rows++;
+    if (c->spec->mask == TERN_MASK_BIDIRECTIONAL)
+        for (int32_t x = 0; x < t->rows; x++)
+            if (t->seq[x] == t->seq[row] && t->position[x] >= b.end) b.end = t->position[x] + 1;
+    return b;
+}
+
+/* Shared memory of spread decoding: SLOTS spans of (G,D) values, then their m and l (G), then m and l (G) of at most
+ * SLOTS pairs of a row and a head. */
+size_t tern_cpu_aux_bytes(const tern_node *node)
+{
+    if (node->op != TERN_OP_attention) return 0;
+    size_t G = (size_t)(node->u.attention.H / node->u.attention.K);
+    return SLOTS * G * ((size_t)node->u.attention.D + 4) * sizeof(float);
+}
+
+/* Single rows with long contexts and fewer of them than threads: spans go round the threads, SLOTS at a time; behind a
+ * barrier, each pair of row and head is folded by one thread in the order of its spans. */
+static void attend_spread(const context *c, float *aux, const room *w, int i, int n)
+{
+    const size_t K = (size_t)c->spec->K, G = c->G, D = c->D, pairs = (size_t)c->r->batch->rows * K;
+    float *o = aux, *m_span = o + SLOTS * G * D, *l_span = m_span + SLOTS * G, *m = l_span + SLOTS * G, *l = m + SLOTS * G;
+
+    size_t total = 0;
+    for (size_t pair = 0; pair < pairs; pair++) {
+        block b = block_from(c, pair / K, 1);
+        range k = keys_of_block(c, &b);
+        total += (size_t)((k.to - 1) / TERN_SPAN - k.from / TERN_SPAN + 1);
+    }
+    for (size_t begin = 0; begin < total; begin += SLOTS) {
+        for (int phase = 0; phase < 2; phase++) {   /* spans, then folds */
+            size_t item = 0;
+            for (size_t pair = 0; pair < pairs; pair++) {
+                block b = block_from(c, pair / K, 1);
+                b.head  = pair % K;
+                range   k = keys_of_block(c, &b);
+                int32_t first = k.from / TERN_SPAN, last = (k.to - 1) / TERN_SPAN;
+                bool    loaded = false;
+                for (int32_t span = first; span <= last; span++, item++) {
+                    if (item < begin || item >= begin + SLOTS) continue;
+                    size_t slot = item - begin;
+                    if (phase == 0 && slot % (size_t)n == (size_t)i) {
+                        room here = *w;
+                        here.o      = o + slot * G * D;
+                        here.m_span = m_span + slot * G;
+                        here.l_span = l_span + slot * G;
+                        if (!loaded) take_queries(c, &b, &here);
+                        loaded = true;
+                        attend_span(c, &b, &here, span);
+                    } else if (phase == 1 && pair % (size_t)n == (size_t)i) {
+                        for (size_t g = 0; g < G; g++) {
+                            float *y = c->out + b.row * c->ldo + (b.head * G + g) * D, *mg = &m[pair * G + g], *lg = &l[pair * G + g];
+                            if (span == first) {
+                                *mg = -INFINITY;
+                                *lg = 0;
+                                memset(y, 0, D * sizeof *y);
+                            }
+                            merge(c->vec, mg, lg, y, m_span[slot * G + g], l_span[slot * G + g], o + (slot * G + g) * D, D);
+                            if (span == last) c->vec->scale(y, y, 1 / *lg, D);
+                        }
+                    }
+                }
+            }
+            tern_pool_barrier(c->r->pool);
+        }
+    }
+}
+
+/* Worth spreading: threads would idle or finish unevenly, and some row has more than one span. */
+static bool spread(const context *c, int n)
+{
+    const tern_batch *t = c->r->batch;
+    const size_t pairs = (size_t)t->rows * (size_t)c->spec->K;
+    if (n == 1 || pairs > SLOTS || pairs >= 4 * (size_t)n || pairs % (size_t)n == 0) return false;
+    for (int32_t row = 0; row < t->rows; row++)
+        if (t->position[row] >= TERN_SPAN) return true;
+    return false;
+}
+
+void tern_cpu_attention(const tern_run *r, const tern_node *node, int i, int n)
+{
+    const tern_attention_spec *a = &node->u.attention;
+    const context c = {
+        .r = r, .spec = a, .vec = tern_vec_best(), .G = (size_t)(a->H / a->K), .D = (size_t)a->D,
+        .q = tern_run_floats(r, node->in[0]), .ldq = r->plan->value[node->in[0]].ld,
+        .out = tern_run_floats(r, node->out), .ldo = r->plan->value[node->out].ld,
+    };
+    const room w = room_at(a, tern_run_private(r, i), NULL);
+
+    append(&c, node, i, n);
+    tern_pool_barrier(r->pool);
+
+    if (spread(&c, n)) {
+        attend_spread(&c, tern_run_floats(r, node->aux), &w, i, n);
+        return;
+    }
+    /* Blocks ascend in cost; heads are the inner loop, so neighbours on different threads cost the same. */
+    size_t item = 0;
+    for (size_t row = 0; row < (size_t)r->batch->rows;) {
+        block b = block_from(&c, row, block_rows(a));
+        for (b.head = 0; b.head < (size_t)a->K; b.head++, item++)
+            if (item % (size_t)n == (size_t)i) attend_block(&c, &b, &w);
+        row += b.rows;
+    }
+}
