@@ -56,6 +56,8 @@ static inline void l_transpose(lanes *x)
         }
 }
 #define WEIGH_COLUMNS 1
+#define SCORE_PANELS  1
+#define SCORE_SUMS    1
 
 #include "kernel/vec_body.h"
 

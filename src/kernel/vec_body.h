@@ -12,6 +12,7 @@
  *   l_fold(x)                              sum: lanes i and i+8, then +4, +2, +1
  *   l_transpose(x)                         of sixteen lanes, in place
  *   WEIGH_COLUMNS                          lanes of columns that weigh() keeps in registers for four rows
+ *   SCORE_PANELS  SCORE_SUMS               panels and virtual lanes that scores() works on at once for four rows
  *
  * Everything is static: two levels never share a symbol. */
 
@@ -19,6 +20,9 @@
 
 #include <math.h>
 #include <string.h>
+
+/* Tiles are loops over constant counts: unrolled into registers only where they are inlined. */
+#define INLINE __attribute__((always_inline)) static inline
 
 /* A partial load reads n < 16 floats and puts `fill` behind them. */
 static inline lanes load_part(const float *p, size_t n, float fill)
@@ -37,7 +41,7 @@ static inline void store_part(float *p, lanes x, size_t n)
 
 /* --- functions of lanes --- */
 
-/* e^x to 1 ulp for x in [-86.6, 88.72]; 0 below, infinity above; NaN stays.
+/* e^x to 1.1 ulp for x in [-86.6, 88.72]; 0 below, infinity above; NaN stays.
  * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r) with Q the degree 4 minimax polynomial (relative
  * error 3.4e-9); ln 2 in two parts, the first of 16 bits, so that n times it is exact. */
 static inline lanes l_exp(lanes x)
@@ -69,7 +73,7 @@ static inline lanes l_tanh(lanes x)
     lanes near = l_fma(l_mul(p, z), x, x);
     lanes e    = l_exp(l_add(a, a));
     lanes far  = l_sub(l_set(1), l_div(l_set(2), l_add(e, l_set(1))));
-    return l_if_less(a, l_set(0.625f), near, l_sign(far, x));
+    return l_sign(l_if_less(a, l_set(0.625f), near, far), x);
 }
 
 /* erf x. Below 1: x P(x^2); above: 1 - e^-Q(|x|), Q = -log erfc; 1 from 4 on. */
@@ -300,35 +304,60 @@ static void panel(float *out, const float *x, size_t n, size_t D)
     }
 }
 
-/* One panel of sixteen keys against R = 1..4 rows. Keys sit in lanes, so a row's sixteen virtual lanes are
- * sixteen partial sums. They are made in bit-reversed order (0, 8, 4, 12, ...), in which the folding tree only
- * ever adds the newest sum to the one before it: `pile` holds at most one sum of each size. */
-static inline void score_rows(float *s, size_t lds, const float *q, const float *k, size_t D, size_t R)
+/* P panels of sixteen keys against R rows. Keys sit in lanes, so a row's sixteen virtual lanes are sixteen partial
+ * sums. They are made in bit-reversed order (0, 8, 4, 12, ...), W at a time, in which the folding tree only ever adds the
+ * newest sum to the one before it: `pile` holds at most one sum of each size. R P W chains of FMAs hide their latency. */
+INLINE void score_tile(float *s, size_t lds, const float *q, const float *k, size_t D, size_t R, size_t P, size_t W)
 {
     static const uint8_t order[TERN_LANES] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
-    lanes pile[5][4];
-    for (size_t i = 0; i < TERN_LANES; i++) {
-        lanes sum[4];
-        for (size_t r = 0; r < R; r++) sum[r] = l_set(0);
-        for (size_t d = order[i]; d < D; d += TERN_LANES) {
-            lanes t = l_load(k + d * TERN_LANES);
-            for (size_t r = 0; r < R; r++) sum[r] = l_fma(l_set(q[r * D + d]), t, sum[r]);
+    const size_t full = D / TERN_LANES * TERN_LANES;
+    lanes pile[5][4][2];
+    for (size_t i = 0; i < TERN_LANES; i += W) {
+        lanes sum[4][4][2];
+        for (size_t w = 0; w < W; w++)
+            for (size_t r = 0; r < R; r++)
+                for (size_t p = 0; p < P; p++) sum[w][r][p] = l_set(0);
+        for (size_t d = 0; d < full; d += TERN_LANES)
+            for (size_t w = 0; w < W; w++) {
+                lanes t[2];
+                for (size_t p = 0; p < P; p++) t[p] = l_load(k + (p * D + d + order[i + w]) * TERN_LANES);
+                for (size_t r = 0; r < R; r++) {
+                    lanes a = l_set(q[r * D + d + order[i + w]]);
+                    for (size_t p = 0; p < P; p++) sum[w][r][p] = l_fma(a, t[p], sum[w][r][p]);
+                }
+            }
+        for (size_t w = 0; w < W; w++) {
+            size_t d = full + order[i + w];
+            if (d < D)
+                for (size_t r = 0; r < R; r++)
+                    for (size_t p = 0; p < P; p++)
+                        sum[w][r][p] = l_fma(l_set(q[r * D + d]), l_load(k + (p * D + d) * TERN_LANES), sum[w][r][p]);
         }
         size_t level = 0;
-        for (size_t full = i; full & 1; full >>= 1, level++)
-            for (size_t r = 0; r < R; r++) sum[r] = l_add(pile[level][r], sum[r]);
-        for (size_t r = 0; r < R; r++) pile[level][r] = sum[r];
+        for (size_t size = 1; size < W; size *= 2, level++)
+            for (size_t w = 0; w < W; w += 2 * size)
+                for (size_t r = 0; r < R; r++)
+                    for (size_t p = 0; p < P; p++) sum[w][r][p] = l_add(sum[w][r][p], sum[w + size][r][p]);
+        for (size_t made = i / W; made & 1; made >>= 1, level++)
+            for (size_t r = 0; r < R; r++)
+                for (size_t p = 0; p < P; p++) sum[0][r][p] = l_add(pile[level][r][p], sum[0][r][p]);
+        for (size_t r = 0; r < R; r++)
+            for (size_t p = 0; p < P; p++) pile[level][r][p] = sum[0][r][p];
     }
-    for (size_t r = 0; r < R; r++) l_store(s + r * lds, pile[4][r]);
+    for (size_t r = 0; r < R; r++)
+        for (size_t p = 0; p < P; p++) l_store(s + r * lds + p * TERN_LANES, pile[4][r][p]);
 }
 
 static void scores(float *s, size_t lds, const float *q, size_t R, const float *k, size_t n, size_t D)
 {
-    for (size_t j = 0; j < n; j += TERN_LANES, k += TERN_LANES * D) {
+    size_t j = 0;
+    for (; j + SCORE_PANELS * TERN_LANES <= n; j += SCORE_PANELS * TERN_LANES, k += SCORE_PANELS * TERN_LANES * D) {
         size_t r = 0;
-        for (; r + 4 <= R; r += 4) score_rows(s + r * lds + j, lds, q + r * D, k, D, 4);
-        for (; r < R; r++) score_rows(s + r * lds + j, lds, q + r * D, k, D, 1);
+        for (; r + 4 <= R; r += 4) score_tile(s + r * lds + j, lds, q + r * D, k, D, 4, SCORE_PANELS, SCORE_SUMS);
+        for (; r < R; r++) score_tile(s + r * lds + j, lds, q + r * D, k, D, 1, SCORE_PANELS, 4);
     }
+    for (; j < n; j += TERN_LANES, k += TERN_LANES * D)
+        for (size_t r = 0; r < R; r++) score_tile(s + r * lds + j, lds, q + r * D, k, D, 1, 1, 4);
 }
 
 static void softmax(float *s, size_t n, float *m, float *l)
@@ -351,7 +380,7 @@ static void softmax(float *s, size_t n, float *m, float *l)
 }
 
 /* R rows and W lanes of columns in registers through all n tokens. */
-static inline void weigh_tile(float *o, const float *p, size_t ldp, const float *v, size_t n, size_t D, size_t R, size_t W)
+INLINE void weigh_tile(float *o, const float *p, size_t ldp, const float *v, size_t n, size_t D, size_t R, size_t W)
 {
     lanes sum[4][WEIGH_COLUMNS];
     for (size_t r = 0; r < R; r++)

@@ -83,7 +83,7 @@ static void store_row(const tern_vec_ops *vec, tern_type type, uint8_t *to, cons
     switch (type) {
     case TERN_TYPE_f32: memcpy(to, x, D * sizeof *x); break;
     case TERN_TYPE_f16: vec->store_f16((uint16_t *)(void *)to, x, D); break;
-    default: tern_types[type].quantize(to, x, NULL, D);
+    default: tern_types[type].quantize(to, x, NULL, NULL, D);
     }
 }
 

@@ -71,6 +71,8 @@ static inline void l_transpose(lanes *x)
     }
 }
 #define WEIGH_COLUMNS 4
+#define SCORE_PANELS  2
+#define SCORE_SUMS    2
 
 #include "kernel/vec_body.h"
 

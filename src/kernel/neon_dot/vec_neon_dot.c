@@ -71,6 +71,8 @@ static inline void l_transpose(lanes *x)
     for (int i = 0; i < TERN_LANES; i++) x[i] = y[i];
 }
 #define WEIGH_COLUMNS 1
+#define SCORE_PANELS  1
+#define SCORE_SUMS    1
 
 #include "kernel/vec_body.h"
 
