@@ -91,7 +91,8 @@ float tern_search_sweep(const float *x, int n, int top, uint8_t *code)
 const tern_scan tern_scan_weighted = { -0.9f, 0.05f, 36, false };
 
 /* sum w |e| or sum w e^2 for e = step code + low - x */
-static float affine_error(const float *x, const float *weight, int n, const uint8_t *code, float step, float low, bool absolute)
+static float affine_error(const float *x, const float *weight, int n, const uint8_t *code, float step, float low,
+                          bool absolute)
 {
     float sum = 0;
     for (int i = 0; i < n; i++) {
@@ -101,7 +102,8 @@ static float affine_error(const float *x, const float *weight, int n, const uint
     return sum;
 }
 
-float tern_search_affine(const float *x, const float *weight, int n, int top, tern_scan scan, uint8_t *code, float *minimum)
+float tern_search_affine(const float *x, const float *weight, int n, int top, tern_scan scan, uint8_t *code,
+                         float *minimum)
 {
     float low = x[0], high = x[0], w_sum = weight[0], x_sum = weight[0] * x[0];
     for (int i = 1; i < n; i++) {

@@ -28,7 +28,8 @@ typedef struct tern_scan {
 } tern_scan;
 
 /* x ~ step code - minimum, n <= 32, both >= 0. */
-float tern_search_affine(const float *x, const float *weight, int n, int top, tern_scan scan, uint8_t *code, float *minimum);
+float tern_search_affine(const float *x, const float *weight, int n, int top, tern_scan scan, uint8_t *code,
+                         float *minimum);
 extern const tern_scan tern_scan_weighted;   /* the scan of all recipes with importance */
 
 /* x ~ step code for x >= 0: how a block's scales are themselves quantized. */
