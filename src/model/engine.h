@@ -36,12 +36,13 @@ uint64_t tern_engine_bytes(const tern_model *m, const tern_engine_options *o);
 
 /* Run n rows, n <= n_batch, rows of a sequence together and in order.
  *
- *   logits   receives a pointer to (W,V) float32, row w being the w-th row that wants logits; borrowed until
- *            the next step; may be NULL when none does
+ *   logits   receives a pointer to (W,V) float32, row w being the w-th row that wants logits, rows
+ *            tern_engine_stride() floats apart; borrowed until the next step; may be NULL when none does
  *
  * Errors: ARG (a token, position or sequence out of range, or no free page; nothing has changed). */
 TERN_USE_RESULT tern_status tern_engine_step(tern_engine *e, const tern_row *rows, int32_t n, const float **logits, tern_error *err);
 
+size_t  tern_engine_stride(const tern_engine *e);       /* floats from one row of logits to the next */
 int32_t tern_engine_length(const tern_engine *e, int32_t seq);
 void    tern_engine_truncate(tern_engine *e, int32_t seq, int32_t n);
 void    tern_engine_share(tern_engine *e, int32_t from, int32_t to, int32_t n);   /* `to` becomes the first n tokens of `from` */

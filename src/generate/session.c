@@ -1,0 +1,148 @@
+/* A session: an engine with one sequence, and the tokens it has read. */
+#include <tern/session.h>
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "model/engine.h"
+
+#include <string.h>
+
+enum { DEFAULT_CONTEXT = 8192, DEFAULT_BATCH = 512 };
+
+struct tern_session {
+    const tern_model     *model;
+    const tern_allocator *mem;
+    tern_engine *engine;
+    int32_t      n_context, length;
+    int32_t     *token;      /* (n_context) */
+    tern_row    *row;        /* (n_batch)   */
+    tern_progress_fn *progress;
+    void        *user;
+};
+
+/* Fill in defaults and check them against the model. */
+static tern_status resolve(const tern_model *m, const tern_session_options *options, tern_engine_options *e, tern_error *err)
+{
+    tern_session_options o = options ? *options : (tern_session_options){0};
+    int32_t trained = m->config.context > 0 ? m->config.context : DEFAULT_CONTEXT;
+    int32_t context = o.n_context ? o.n_context : trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
+    if (context < 1 || context > TERN_MAX_CONTEXT)
+        return tern_fail(err, TERN_ERR_ARG, "a context of %d tokens, 1 to %d are possible", context, TERN_MAX_CONTEXT);
+    if (m->global.w[TERN_ROLE_position_embd] && context > trained)
+        return tern_fail(err, TERN_ERR_ARG, "a context of %d tokens, this model has learned %d positions", context, trained);
+    if (o.n_batch < 0) return tern_fail(err, TERN_ERR_ARG, "a batch of %d tokens", o.n_batch);
+
+    const char *name = o.cache ? o.cache : "f16";
+    tern_type   type = tern_type_find(name);
+    if (type != TERN_TYPE_f32 && type != TERN_TYPE_f16 && type != TERN_TYPE_q8_0)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "cache type '%s', known are: f32, f16, q8_0", name);
+    int32_t batch = o.n_batch ? o.n_batch : DEFAULT_BATCH;
+    *e = (tern_engine_options){
+        .n_tokens = context, .n_sequences = 1, .n_batch = batch < context ? batch : context,
+        .threads = o.threads, .type_k = type, .type_v = type, .mem = o.mem,
+    };
+    return TERN_OK;
+}
+
+tern_status tern_session_open(const tern_model *model, const tern_session_options *options, tern_session **out, tern_error *err)
+{
+    *out = NULL;
+    tern_engine_options e;
+    tern_status st = resolve(model, options, &e, err);
+    if (st != TERN_OK) return st;
+    const tern_allocator *mem = tern_allocator_or_default(e.mem);
+    tern_session *s = tern_memory_alloc(mem, sizeof *s);
+    if (!s) return tern_fail(err, TERN_ERR_MEMORY, "out of memory while opening a session");
+    *s = (tern_session){ .model = model, .mem = mem, .n_context = e.n_tokens };
+    TERN_TRY(tern_engine_open(model, &e, &s->engine, err));
+    s->token = tern_memory_alloc(mem, (size_t)s->n_context * sizeof *s->token);
+    s->row   = tern_memory_alloc(mem, (size_t)e.n_batch * sizeof *s->row);
+    if (!s->token || !s->row) st = tern_fail(err, TERN_ERR_MEMORY, "out of memory while opening a session");
+
+done:
+    if (st != TERN_OK) {
+        tern_session_close(s);
+        return st;
+    }
+    *out = s;
+    return TERN_OK;
+}
+
+void tern_session_close(tern_session *s)
+{
+    if (!s) return;
+    if (s->row) tern_memory_free(s->mem, s->row, (size_t)tern_engine_batch(s->engine) * sizeof *s->row);
+    if (s->token) tern_memory_free(s->mem, s->token, (size_t)s->n_context * sizeof *s->token);
+    tern_engine_close(s->engine);
+    tern_memory_free(s->mem, s, sizeof *s);
+}
+
+/* Read n tokens; scores after the last one into *logits, or after each one into all (n,V). */
+static tern_status read_tokens(tern_session *s, const int32_t *tokens, size_t n, const float **logits, float *all, tern_error *err)
+{
+    size_t V = (size_t)s->model->config.V, batch = (size_t)tern_engine_batch(s->engine);
+    if (n == 0) return tern_fail(err, TERN_ERR_ARG, "no tokens to read");
+    if (n > (size_t)(s->n_context - s->length))
+        return tern_fail(err, TERN_ERR_ARG, "%zu tokens do not fit: %d of the context's %d are taken", n, s->length, s->n_context);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || (size_t)tokens[i] >= V)
+            return tern_fail(err, TERN_ERR_ARG, "token %d at %zu is outside 0..%zu", tokens[i], i, V - 1);
+
+    for (size_t done = 0; done < n;) {
+        size_t count = n - done < batch ? n - done : batch;
+        for (size_t i = 0; i < count; i++) {
+            bool want = all || done + i == n - 1;
+            s->row[i] = (tern_row){ .token = tokens[done + i], .position = s->length + (int32_t)i,
+                                    .want = want ? TERN_WANT_LOGITS : TERN_WANT_NONE };
+        }
+        const float *z;
+        tern_status st = tern_engine_step(s->engine, s->row, (int32_t)count, &z, err);
+        if (st != TERN_OK) return st;
+        memcpy(s->token + s->length, tokens + done, count * sizeof *tokens);
+        s->length += (int32_t)count;
+        if (all)
+            for (size_t i = 0; i < count; i++)
+                memcpy(all + (done + i) * V, z + i * tern_engine_stride(s->engine), V * sizeof *all);
+        done += count;
+        if (logits && done == n) *logits = z;
+        if (s->progress && !s->progress(s->user, "reading", "tokens", done, n) && done < n)
+            return tern_fail(err, TERN_ERR_CANCELLED, "stopped after %zu of %zu tokens", done, n);
+    }
+    return TERN_OK;
+}
+
+tern_status tern_session_read(tern_session *s, const int32_t *tokens, size_t n, const float **logits, tern_error *err)
+{
+    return read_tokens(s, tokens, n, logits, NULL, err);
+}
+
+tern_status tern_session_read_all(tern_session *s, const int32_t *tokens, size_t n, float *all, tern_error *err)
+{
+    return read_tokens(s, tokens, n, NULL, all, err);
+}
+
+void tern_session_progress(tern_session *s, tern_progress_fn *fn, void *user)
+{
+    s->progress = fn;
+    s->user     = user;
+}
+
+int32_t tern_session_length(const tern_session *s) { return s->length; }
+int32_t tern_session_context(const tern_session *s) { return s->n_context; }
+const int32_t *tern_session_tokens(const tern_session *s) { return s->token; }
+const tern_model *tern_session_model(const tern_session *s) { return s->model; }
+
+tern_status tern_session_truncate(tern_session *s, int32_t n, tern_error *err)
+{
+    if (n < 0 || n > s->length) return tern_fail(err, TERN_ERR_ARG, "cannot go back to %d of %d tokens", n, s->length);
+    tern_engine_truncate(s->engine, 0, n);
+    s->length = n;
+    return TERN_OK;
+}
+
+uint64_t tern_session_bytes(const tern_model *model, const tern_session_options *options)
+{
+    tern_engine_options e;
+    if (resolve(model, options, &e, NULL) != TERN_OK) return UINT64_MAX;
+    return tern_engine_bytes(model, &e) + (uint64_t)e.n_tokens * sizeof(int32_t);
+}
