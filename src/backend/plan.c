@@ -14,7 +14,7 @@
 
 struct tern_builder {
     tern_arena *arena;
-    int32_t rows_max;
+    int32_t rows_max, wants_max;
     int     threads;
     tern_error error;
     size_t  n_nodes, n_values, room_nodes, room_values;
@@ -29,11 +29,11 @@ static const struct { const char *name; bool inplace; } ops[TERN_OP_COUNT] = {
 #undef TERN_OP
 };
 
-tern_builder *tern_builder_new(tern_arena *arena, int32_t rows_max, int threads)
+tern_builder *tern_builder_new(tern_arena *arena, int32_t rows_max, int32_t wants_max, int threads)
 {
     tern_builder *b = TERN_NEW(arena, tern_builder, 1);
     if (!b) return NULL;
-    *b = (tern_builder){ .arena = arena, .rows_max = rows_max, .threads = threads, .logits = -1, .hidden = -1 };
+    *b = (tern_builder){ .arena = arena, .rows_max = rows_max, .wants_max = wants_max, .threads = threads, .logits = -1, .hidden = -1 };
     return b;
 }
 
@@ -344,7 +344,7 @@ static tern_value owner(const tern_builder *b, tern_value v) { return b->value[v
 
 static size_t value_bytes(const tern_builder *b, const tern_value_info *v)
 {
-    size_t rows = (size_t)b->rows_max, n;
+    size_t rows = (size_t)(v->rows == TERN_ROWS_ALL ? b->rows_max : b->wants_max), n;
     if (v->act != TERN_ACT_none) n = tern_act_size(v->act, rows, (size_t)v->C);
     else if (tern_mul_overflow(rows * sizeof(float), v->ld, &n)) return SIZE_MAX;
     return n > SIZE_MAX - 63 ? SIZE_MAX : (n + 63) & ~(size_t)63;
@@ -444,7 +444,7 @@ tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error 
     }
     own = (own + 63) & ~(size_t)63;
     *p = (tern_plan){
-        .rows_max = b->rows_max, .n_nodes = b->n_nodes, .n_values = b->n_values, .node = b->node, .value = b->value,
+        .rows_max = b->rows_max, .wants_max = b->wants_max, .n_nodes = b->n_nodes, .n_values = b->n_values, .node = b->node, .value = b->value,
         .logits = b->logits, .hidden = b->hidden,
         .thread_offset = bytes, .thread_bytes = own, .scratch_bytes = bytes + own * (size_t)b->threads,
     };

@@ -84,7 +84,7 @@ typedef struct tern_value_info {
 } tern_value_info;
 
 typedef struct tern_plan {
-    int32_t rows_max;
+    int32_t rows_max, wants_max;
     size_t  n_nodes, n_values;
     const tern_node       *node;
     const tern_value_info *value;
@@ -95,8 +95,9 @@ typedef struct tern_plan {
 
 typedef struct tern_builder tern_builder;
 
-/* Everything of the plan lives in `arena`. `threads` sizes the private slices. */
-tern_builder *tern_builder_new(tern_arena *arena, int32_t rows_max, int threads);   /* NULL: out of memory */
+/* Everything of the plan lives in `arena`. At most wants_max of the rows_max rows are wanted: logits are wide.
+ * `threads` sizes the private slices. NULL: out of memory. */
+tern_builder *tern_builder_new(tern_arena *arena, int32_t rows_max, int32_t wants_max, int threads);
 /* Errors: ARG or UNSUPPORTED from building, MEMORY. */
 TERN_USE_RESULT tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error *err);
 int32_t tern_columns_of(const tern_builder *b, tern_value x);   /* C of a value */

@@ -80,7 +80,7 @@ void tern_session_close(tern_session *s)
 /* Read n tokens; scores after the last one into *logits, or after each one into all (n,V). */
 static tern_status read_tokens(tern_session *s, const int32_t *tokens, size_t n, const float **logits, float *all, tern_error *err)
 {
-    size_t V = (size_t)s->model->config.V, batch = (size_t)tern_engine_batch(s->engine);
+    size_t V = (size_t)s->model->config.V, batch = (size_t)(all ? tern_engine_wants(s->engine) : tern_engine_batch(s->engine));
     if (n == 0) return tern_fail(err, TERN_ERR_ARG, "no tokens to read");
     if (n > (size_t)(s->n_context - s->length))
         return tern_fail(err, TERN_ERR_ARG, "%zu tokens do not fit: %d of the context's %d are taken", n, s->length, s->n_context);

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { PLANS = 3, DEFAULT_BATCH = 512, DECODE_ROWS = 16 };
+enum { PLANS = 3, DEFAULT_BATCH = 512, DEFAULT_WANTS = 64, DECODE_ROWS = 16 };
 
 struct tern_engine {
     const tern_model     *model;
@@ -16,7 +16,7 @@ struct tern_engine {
     tern_pool   *pool;
     tern_state   state;
     bool         has_state;
-    int32_t      n_sequences, n_batch, n_plans;
+    int32_t      n_sequences, n_batch, n_wants, n_plans;
     tern_sequence *sequence;          /* (n_sequences) */
     const tern_plan *plan[PLANS];     /* rows_max ascending */
     uint8_t     *scratch;
@@ -30,6 +30,8 @@ static tern_engine_options with_defaults(const tern_engine_options *o)
     tern_engine_options d = *o;
     if (d.n_sequences == 0) d.n_sequences = 1;
     if (d.n_batch == 0) d.n_batch = DEFAULT_BATCH;
+    if (d.n_wants == 0) d.n_wants = DEFAULT_WANTS;
+    if (d.n_wants > d.n_batch) d.n_wants = d.n_batch;
     return d;
 }
 
@@ -41,7 +43,8 @@ static int32_t pages_for(const tern_engine_options *o)
 
 static tern_status make_plan(tern_engine *e, int32_t rows, tern_error *err)
 {
-    tern_builder *b = tern_builder_new(&e->arena, rows, tern_pool_threads(e->pool));
+    int32_t wants = rows < e->n_wants ? rows : e->n_wants;
+    tern_builder *b = tern_builder_new(&e->arena, rows, wants, tern_pool_threads(e->pool));
     if (!b) return tern_fail(err, TERN_ERR_MEMORY, "out of memory while planning");
     e->model->arch->forward(b, e->model);
     const tern_plan *p;
@@ -58,7 +61,7 @@ tern_status tern_engine_open(const tern_model *m, const tern_engine_options *opt
     *out = NULL;
     tern_engine_options o = with_defaults(options);
     if (m->vocabulary_only) return tern_fail(err, TERN_ERR_ARG, "'%s' was opened for its vocabulary only", m->source->path);
-    if (o.n_tokens <= 0 || o.n_sequences < 0 || o.n_batch < 0)
+    if (o.n_tokens <= 0 || o.n_sequences < 0 || o.n_batch < 0 || o.n_wants < 0)
         return tern_fail(err, TERN_ERR_ARG, "an engine of %d tokens, %d sequences and %d rows", o.n_tokens, o.n_sequences, o.n_batch);
 
     const tern_allocator *mem = tern_allocator_or_default(o.mem);
@@ -69,7 +72,7 @@ tern_status tern_engine_open(const tern_model *m, const tern_engine_options *opt
         tern_arena_clear(&boot);
         return tern_fail(err, TERN_ERR_MEMORY, "out of memory while opening an engine");
     }
-    *e = (tern_engine){ .model = m, .mem = mem, .arena = boot, .n_sequences = o.n_sequences, .n_batch = o.n_batch };
+    *e = (tern_engine){ .model = m, .mem = mem, .arena = boot, .n_sequences = o.n_sequences, .n_batch = o.n_batch, .n_wants = o.n_wants };
 
     TERN_TRY(tern_pool_open(o.threads, mem, &e->pool, err));
     TERN_TRY(tern_state_init(&e->state, &e->arena, mem, m->config.L, m->config.K, m->config.D, o.type_k, o.type_v, pages_for(&o), err));
@@ -120,8 +123,8 @@ uint64_t tern_engine_bytes(const tern_model *m, const tern_engine_options *optio
     tern_engine_options o = with_defaults(options);
     uint64_t cache = tern_state_bytes(m->config.L, m->config.K, m->config.D, o.type_k, o.type_v, pages_for(&o));
     /* scratch: a few rows of the widest activations, and the logits of wanted rows */
-    uint64_t widest = (uint64_t)m->config.V + 3 * (uint64_t)m->config.F + 8 * (uint64_t)m->config.C;
-    return cache + (uint64_t)o.n_batch * widest * sizeof(float);
+    uint64_t widest = 3 * (uint64_t)m->config.F + 8 * (uint64_t)m->config.C;
+    return cache + ((uint64_t)o.n_batch * widest + (uint64_t)o.n_wants * (uint64_t)m->config.V) * sizeof(float);
 }
 
 static tern_status check_row(const tern_engine *e, const tern_row *r, int32_t index, int32_t before, tern_error *err)
@@ -139,6 +142,7 @@ static tern_status check_row(const tern_engine *e, const tern_row *r, int32_t in
 /* Validate the rows and count them per sequence into e->added. */
 static tern_status count_rows(tern_engine *e, const tern_row *rows, int32_t n, tern_error *err)
 {
+    int32_t wants = 0;
     memset(e->added, 0, (size_t)e->n_sequences * sizeof *e->added);
     for (int32_t i = 0; i < n; i++) {
         int32_t s = rows[i].seq;
@@ -148,7 +152,9 @@ static tern_status count_rows(tern_engine *e, const tern_row *rows, int32_t n, t
         if (e->added[s] > 0 && rows[i - 1].seq != s)
             return tern_fail(err, TERN_ERR_ARG, "rows of sequence %d are not together", s);
         e->added[s]++;
+        wants += rows[i].want != TERN_WANT_NONE;
     }
+    if (wants > e->n_wants) return tern_fail(err, TERN_ERR_ARG, "%d rows want logits, at most %d may", wants, e->n_wants);
     return TERN_OK;
 }
 
@@ -202,4 +208,5 @@ void tern_engine_share(tern_engine *e, int32_t from, int32_t to, int32_t n)
 }
 
 int32_t tern_engine_batch(const tern_engine *e) { return e->n_batch; }
+int32_t tern_engine_wants(const tern_engine *e) { return e->n_wants; }
 tern_pool *tern_engine_pool(tern_engine *e) { return e->pool; }

@@ -15,6 +15,7 @@ typedef struct tern_engine_options {
     int32_t n_tokens;      /* tokens that all sequences together may hold  */
     int32_t n_sequences;   /* 0: 1                                          */
     int32_t n_batch;       /* rows of one step at most.  0: 512             */
+    int32_t n_wants;       /* rows of one step that may want logits.  0: 64 */
     int32_t threads;       /* 0: all                                        */
     tern_type type_k, type_v;   /* f32, f16, q8_0                           */
     const tern_allocator *mem;
@@ -39,7 +40,7 @@ uint64_t tern_engine_bytes(const tern_model *m, const tern_engine_options *o);
  *   logits   receives a pointer to (W,V) float32, row w being the w-th row that wants logits, rows
  *            tern_engine_stride() floats apart; borrowed until the next step; may be NULL when none does
  *
- * Errors: ARG (a token, position or sequence out of range, or no free page; nothing has changed). */
+ * Errors: ARG (a token, position or sequence out of range, too many wants, or no free page; nothing has changed). */
 TERN_USE_RESULT tern_status tern_engine_step(tern_engine *e, const tern_row *rows, int32_t n, const float **logits, tern_error *err);
 
 size_t  tern_engine_stride(const tern_engine *e);       /* floats from one row of logits to the next */
@@ -47,6 +48,7 @@ int32_t tern_engine_length(const tern_engine *e, int32_t seq);
 void    tern_engine_truncate(tern_engine *e, int32_t seq, int32_t n);
 void    tern_engine_share(tern_engine *e, int32_t from, int32_t to, int32_t n);   /* `to` becomes the first n tokens of `from` */
 int32_t tern_engine_batch(const tern_engine *e);       /* n_batch */
+int32_t tern_engine_wants(const tern_engine *e);       /* n_wants */
 tern_pool *tern_engine_pool(tern_engine *e);
 
 #endif
