@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# run.sh PROGRAM MODEL PROMPT: write a story. MODEL may be empty: then the model that is at hand.
+set -euo pipefail
+program=$1 model=$2 prompt=$3
+if [ -z "$model" ]; then
+    model=$(dirname "$0")/../../shared/data/models-stories260k/stories260K.bin
+    if [ ! -f "$model" ]; then
+        echo "no model is at hand: name one with make run MODEL=path/to/model.gguf" >&2
+        exit 1
+    fi
+fi
+"$program" run --model "$model" -n 200 --seed 7 --echo "$prompt"
+echo
