@@ -32,6 +32,7 @@
 #define TERN_TERN_H
 
 #include <tern/base.h>
+#include <tern/bench.h>
 #include <tern/chat.h>
 #include <tern/generate.h>
 #include <tern/model.h>
