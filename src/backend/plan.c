@@ -89,7 +89,7 @@ static tern_node *new_node(tern_builder *b, tern_op op, tern_value x, tern_value
     void *p = more(b, b->node, b->n_nodes, &b->room_nodes, sizeof *b->node);
     if (!p) return NULL;
     b->node = p;
-    b->node[b->n_nodes] = (tern_node){ .op = op, .in = { x, y, z }, .out = out };
+    b->node[b->n_nodes] = (tern_node){ .op = op, .in = { x, y, z }, .out = out, .aux = -1 };
     b->value[out].made = (int32_t)b->n_nodes;
     return &b->node[b->n_nodes++];
 }
@@ -350,6 +350,19 @@ static size_t value_bytes(const tern_builder *b, const tern_value_info *v)
     return n > SIZE_MAX - 63 ? SIZE_MAX : (n + 63) & ~(size_t)63;
 }
 
+/* Ops that want bytes of their own get a value that lives only while they run. */
+static void add_aux_values(tern_builder *b)
+{
+    for (size_t i = 0; i < b->n_nodes && b->error.code == TERN_OK; i++) {
+        size_t bytes = tern_cpu_aux_bytes(&b->node[i]);
+        if (bytes == 0) continue;
+        tern_value v = new_value(b, TERN_ROWS_ALL, 0);
+        if (v < 0) return;
+        b->value[v].bytes = (bytes + 63) & ~(size_t)63;
+        b->node[i].aux = v;
+    }
+}
+
 /* A slot: bytes [from, to), in use until node `last`. */
 typedef struct slot { size_t from, to; int32_t last; } slot;
 
@@ -407,6 +420,13 @@ static size_t place_values(tern_builder *b, slot *live)
             out->offset = at;
             if (end > total) total = end;
         }
+        if (node->aux >= 0) {   /* beside everything live now; gone behind the node */
+            tern_value_info *aux = &b->value[node->aux];
+            size_t at;
+            (void)first_gap(live, n, aux->bytes, &at);
+            aux->offset = at;
+            if (at + aux->bytes > total) total = at + aux->bytes;
+        }
         size_t kept = 0;   /* the output of a node is live while its inputs are read: free them behind it */
         for (size_t k = 0; k < n; k++)
             if (live[k].last > (int32_t)i) live[kept++] = live[k];
@@ -421,6 +441,7 @@ tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error 
 {
     *out = NULL;
     if (b->error.code == TERN_OK && b->logits < 0 && b->hidden < 0) tern_builder_fail(b, TERN_ERR_ARG, "a plan without output");
+    add_aux_values(b);
     tern_plan *p    = NULL;
     slot      *live = NULL;
     size_t     bytes = 0;

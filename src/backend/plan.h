@@ -80,6 +80,7 @@ typedef struct tern_value_info {
     int32_t       column;
     size_t        ld;         /* floats from row to row (of the parent for views)             */
     size_t        offset;     /* bytes into the scratch buffer                                */
+    size_t        bytes;      /* of an op's shared bytes (aux); 0 for values                      */
     int32_t       made, last; /* node that writes it, last node that reads it (views counted) */
 } tern_value_info;
 
@@ -144,6 +145,11 @@ static inline float *tern_run_floats(const tern_run *r, tern_value v)
 {
     const tern_value_info *i = &r->plan->value[v];
     return (float *)(void *)(r->scratch + i->offset) + (i->parent >= 0 ? i->column : 0);
+}
+/* An op's shared bytes. */
+static inline uint8_t *tern_run_aux(const tern_run *r, const tern_node *node)
+{
+    return r->scratch + r->plan->value[node->aux].offset;
 }
 /* Private memory of thread i: plan->thread_bytes. */
 static inline uint8_t *tern_run_private(const tern_run *r, int i)
