@@ -1,0 +1,233 @@
+/* make_model SHAPE TYPE OUT.gguf [--head TYPE] [--layers N]: a GGUF with the shape of a well-known model and random weights.
+ *
+ * For measurements of speed only. The numbers are noise, scaled so that activations stay finite: for each matrix a few
+ * hundred rows are drawn and quantized, and the matrix repeats them in random order, so that files of gigabytes take
+ * seconds whatever the type's quantizer costs. Ternary types get codes drawn evenly from -1, 0, 1. */
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/memory.h"
+#include "base/rng.h"
+#include "format/gguf_write.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct shape {
+    const char *name, *arch;
+    int  layers, width, feed_forward, heads, kv_heads, vocab, context;
+    float rope_base, eps;
+    bool tied, qkv_bias, sub_norms;
+} shape;
+
+/* Published configurations. */
+static const shape shapes[] = {
+    { "stories-15m",    "llama",         6,  288,  768,  6,  6,  32000,   256, 1e4f, 1e-5f, .tied = true },
+    { "stories-110m",   "llama",        12,  768, 2048, 12, 12,  32000,  1024, 1e4f, 1e-5f, .tied = true },
+    { "tinyllama-1.1b", "llama",        22, 2048, 5632, 32,  4,  32000,  2048, 1e4f, 1e-5f, .tied = false },
+    { "llama-3.2-1b",   "llama",        16, 2048, 8192, 32,  8, 128256,  8192, 5e5f, 1e-5f, .tied = true },
+    { "qwen2-0.5b",     "qwen2",        24,  896, 4864, 14,  2, 151936, 32768, 1e6f, 1e-6f, .tied = true, .qkv_bias = true },
+    { "bitnet-2b-4t",   "bitnet-b1.58", 30, 2560, 6912, 20,  5, 128256,  4096, 5e5f, 1e-5f, .tied = true, .sub_norms = true },
+};
+
+enum { ROWS = 256 };   /* distinct rows drawn for each matrix */
+
+typedef struct writer {
+    tern_gguf_writer *gguf;
+    const shape *s;
+    tern_type  type, head;
+    int        layers;
+    tern_rng   rng;
+    tern_arena arena;
+    tern_error err;
+    bool       declaring;   /* the first pass declares tensors, the second writes them */
+} writer;
+
+static void must(writer *w, tern_status st)
+{
+    if (st == TERN_OK) return;
+    fprintf(stderr, "make_model: %s\n", w->err.message);
+    tern_gguf_abort(w->gguf);
+    exit(1);
+}
+
+/* The type itself, or what rows fall back to when K is no multiple of its block: llama.cpp's table. */
+static tern_type fitting(tern_type t, int K)
+{
+    if ((uint32_t)K % tern_types[t].elems == 0) return t;
+    switch (t) {
+    case TERN_TYPE_q4_k: return TERN_TYPE_q5_0;
+    case TERN_TYPE_q5_k: return TERN_TYPE_q5_1;
+    default: return K % 32 == 0 ? TERN_TYPE_q8_0 : TERN_TYPE_f16;
+    }
+}
+
+static void matrix(writer *w, const char *name, tern_type t, int N, int K)
+{
+    t = fitting(t, K);
+    int64_t dims[2] = { N, K };
+    if (w->declaring) {
+        must(w, tern_gguf_tensor(w->gguf, name, t, 2, dims, &w->err));
+        return;
+    }
+    tern_arena_mark mark = tern_arena_save(&w->arena);
+    size_t   row    = tern_row_size(t, (size_t)K);
+    float   *x      = TERN_NEW(&w->arena, float, (size_t)K);
+    uint8_t *blocks = tern_arena_alloc(&w->arena, ROWS, row, 64), tail[64] = { 0 };
+    float    scale  = 1 / sqrtf((float)K);
+    if (!x || !blocks) must(w, tern_fail(&w->err, TERN_ERR_MEMORY, "out of memory"));
+    tern_tail_write(t, tail, scale);
+    for (int r = 0; r < ROWS; r++) {
+        for (int k = 0; k < K; k++)
+            x[k] = scale * (tern_type_is_ternary(t) ? (float)((int)tern_rng_below(&w->rng, 3) - 1) : (float)tern_rng_normal(&w->rng));
+        tern_types[t].quantize(blocks + (size_t)r * row, x, NULL, tern_types[t].tail ? tail : NULL, (size_t)K);
+    }
+    for (int n = 0; n < N; n++)
+        must(w, tern_gguf_data(w->gguf, blocks + (size_t)tern_rng_below(&w->rng, ROWS) * row, row, &w->err));
+    if (tern_types[t].tail) must(w, tern_gguf_data(w->gguf, tail, tern_types[t].tail, &w->err));
+    tern_arena_rewind(&w->arena, mark);
+}
+
+static void vector(writer *w, const char *name, int n, float value)
+{
+    int64_t dims[1] = { n };
+    if (w->declaring) {
+        must(w, tern_gguf_tensor(w->gguf, name, TERN_TYPE_f32, 1, dims, &w->err));
+        return;
+    }
+    for (int i = 0; i < n; i++) must(w, tern_gguf_data(w->gguf, &value, sizeof value, &w->err));
+}
+
+static const char *block(int layer, const char *what)
+{
+    static char name[64];
+    snprintf(name, sizeof name, "blk.%d.%s", layer, what);
+    return name;
+}
+
+static void tensors(writer *w)
+{
+    const shape *s = w->s;
+    int C = s->width, F = s->feed_forward, D = C / s->heads, KD = s->kv_heads * D;
+    matrix(w, "token_embd.weight", s->tied ? w->head : w->type, s->vocab, C);
+    vector(w, "output_norm.weight", C, 1);
+    if (!s->tied) matrix(w, "output.weight", w->head, s->vocab, C);
+    for (int l = 0; l < w->layers; l++) {
+        vector(w, block(l, "attn_norm.weight"), C, 1);
+        matrix(w, block(l, "attn_q.weight"), w->type, C, C);
+        matrix(w, block(l, "attn_k.weight"), w->type, KD, C);
+        matrix(w, block(l, "attn_v.weight"), w->type, KD, C);
+        matrix(w, block(l, "attn_output.weight"), w->type, C, C);
+        if (s->qkv_bias) {
+            vector(w, block(l, "attn_q.bias"), C, 0);
+            vector(w, block(l, "attn_k.bias"), KD, 0);
+            vector(w, block(l, "attn_v.bias"), KD, 0);
+        }
+        if (s->sub_norms) {
+            vector(w, block(l, "attn_sub_norm.weight"), C, 1);
+            vector(w, block(l, "ffn_sub_norm.weight"), F, 1);
+        }
+        vector(w, block(l, "ffn_norm.weight"), C, 1);
+        matrix(w, block(l, "ffn_gate.weight"), w->type, F, C);
+        matrix(w, block(l, "ffn_up.weight"), w->type, F, C);
+        matrix(w, block(l, "ffn_down.weight"), w->type, C, F);
+    }
+}
+
+static const char *own_key(const writer *w, const char *key)
+{
+    static char full[96];
+    snprintf(full, sizeof full, "%s.%s", w->s->arch, key);
+    return full;
+}
+
+static void u32(writer *w, const char *key, int v)
+{
+    must(w, tern_gguf_u32(w->gguf, own_key(w, key), (uint32_t)v, &w->err));
+}
+
+/* A stand-in vocabulary in SentencePiece's form: three control tokens, the bytes, then unused ones. */
+static void vocabulary(writer *w)
+{
+    size_t     V     = (size_t)w->s->vocab;
+    tern_text *piece = TERN_NEW(&w->arena, tern_text, V);
+    double    *score = TERN_NEW(&w->arena, double, V);
+    int64_t   *kind  = TERN_NEW(&w->arena, int64_t, V);
+    if (!piece || !score || !kind) must(w, tern_fail(&w->err, TERN_ERR_MEMORY, "out of memory"));
+    static const char *const control[] = { "<unk>", "<s>", "</s>" };
+    for (size_t i = 0; i < V; i++) {
+        char text[32];
+        int  n = i < 3 ? snprintf(text, sizeof text, "%s", control[i])
+               : i < 259 ? snprintf(text, sizeof text, "<0x%02X>", (unsigned)(i - 3)) : snprintf(text, sizeof text, "<unused%zu>", i);
+        piece[i] = (tern_text){ tern_arena_text(&w->arena, text, (size_t)n), (size_t)n };
+        kind[i]  = i == 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 5;   /* unknown, control, byte, unused */
+    }
+    const tern_meta arrays[] = {
+        { .key = "tokenizer.ggml.tokens", .kind = TERN_META_ARRAY, .gguf = 9, .gguf_item = 8, .v.a = { V, TERN_META_TEXT, piece } },
+        { .key = "tokenizer.ggml.scores", .kind = TERN_META_ARRAY, .gguf = 9, .gguf_item = 6, .v.a = { V, TERN_META_REAL, score } },
+        { .key = "tokenizer.ggml.token_type", .kind = TERN_META_ARRAY, .gguf = 9, .gguf_item = 5, .v.a = { V, TERN_META_INT, kind } },
+    };
+    must(w, tern_gguf_text(w->gguf, "tokenizer.ggml.model", (tern_text){ "llama", 5 }, &w->err));
+    for (size_t i = 0; i < TERN_COUNT(arrays); i++) must(w, tern_gguf_meta(w->gguf, &arrays[i], &w->err));
+    must(w, tern_gguf_u32(w->gguf, "tokenizer.ggml.bos_token_id", 1, &w->err));
+    must(w, tern_gguf_u32(w->gguf, "tokenizer.ggml.eos_token_id", 2, &w->err));
+}
+
+static void metadata(writer *w)
+{
+    const shape *s = w->s;
+    must(w, tern_gguf_text(w->gguf, "general.architecture", (tern_text){ s->arch, strlen(s->arch) }, &w->err));
+    must(w, tern_gguf_text(w->gguf, "general.name", (tern_text){ s->name, strlen(s->name) }, &w->err));
+    u32(w, "block_count", w->layers);
+    u32(w, "context_length", s->context);
+    u32(w, "embedding_length", s->width);
+    u32(w, "feed_forward_length", s->feed_forward);
+    u32(w, "attention.head_count", s->heads);
+    u32(w, "attention.head_count_kv", s->kv_heads);
+    u32(w, "rope.dimension_count", s->width / s->heads);
+    must(w, tern_gguf_f32(w->gguf, own_key(w, "rope.freq_base"), s->rope_base, &w->err));
+    must(w, tern_gguf_f32(w->gguf, own_key(w, "attention.layer_norm_rms_epsilon"), s->eps, &w->err));
+    vocabulary(w);
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: make_model SHAPE TYPE OUT.gguf [--head TYPE] [--layers N]\nshapes:");
+    for (size_t i = 0; i < TERN_COUNT(shapes); i++) fprintf(stderr, " %s", shapes[i].name);
+    fputc('\n', stderr);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 4) return usage();
+    writer w = { .rng = { .seed = 1 } };
+    tern_arena_init(&w.arena, NULL, 1 << 20);
+    for (size_t i = 0; i < TERN_COUNT(shapes); i++)
+        if (strcmp(shapes[i].name, argv[1]) == 0) w.s = &shapes[i];
+    w.type = tern_type_find(argv[2]);
+    if (!w.s || w.type == TERN_TYPE_COUNT) return usage();
+    w.layers = w.s->layers;
+    /* As published: six bits for the head of a quantized model, the type itself from eight bits on. */
+    bool wide = tern_types[w.type].bytes * 8 / tern_types[w.type].elems >= 8;
+    w.head = wide ? w.type : TERN_TYPE_q6_k;
+    for (int i = 4; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--head") == 0) w.head = tern_type_find(argv[i + 1]);
+        else if (strcmp(argv[i], "--layers") == 0) w.layers = atoi(argv[i + 1]);
+        else return usage();
+    }
+    if (w.head == TERN_TYPE_COUNT || w.layers < 1 || w.layers > TERN_MAX_LAYERS) return usage();
+
+    tern_gguf_options o = { 0 };
+    must(&w, tern_gguf_open(argv[3], &o, &w.gguf, &w.err));
+    metadata(&w);
+    for (w.declaring = true; ; w.declaring = false) {
+        tensors(&w);
+        if (!w.declaring) break;
+        must(&w, tern_gguf_begin(w.gguf, &w.err));
+    }
+    must(&w, tern_gguf_commit(w.gguf, &w.err));
+    tern_arena_clear(&w.arena);
+    return 0;
+}
