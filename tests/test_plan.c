@@ -157,7 +157,8 @@ TEST(paged_state_behaves_like_arrays)
     CHECK(refused > 100);   /* the pool did run out, or that path was not tested */
     for (int i = 0; i < SEQS; i++) tern_sequence_truncate(&st, &q[i], 0);
     assert_int_equal(st.n_free, PAGES);
-    CHECK(tern_state_init(&st, &arena, &tern_allocator_default, 1, 1, 40, TERN_TYPE_q8_0, TERN_TYPE_q8_0, 1, &err) == TERN_ERR_ARG);
+    tern_state bad;
+    CHECK(tern_state_init(&bad, &arena, &tern_allocator_default, 1, 1, 40, TERN_TYPE_q8_0, TERN_TYPE_q8_0, 1, &err) == TERN_ERR_ARG);
     tern_state_clear(&st, &tern_allocator_default);
     tern_arena_clear(&arena);
 }
