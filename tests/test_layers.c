@@ -50,7 +50,7 @@ static void check_folder(const layer *own, const char *path)
     CHECK_MSG(d != NULL, "src/LAYERS names %s, which does not exist", path);
     for (struct dirent *e; (e = readdir(d));) {
         if (e->d_name[0] == '.') continue;
-        char inner[4096];
+        char inner[8192];
         snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
         struct stat sb;
         if (stat(inner, &sb) == 0 && S_ISDIR(sb.st_mode)) check_folder(own, inner);
@@ -71,8 +71,8 @@ TEST(includes_point_down)
     }
     free(text);
     for (int i = 0; i < n_layers; i++) {
-        char path[4096];
-        snprintf(path, sizeof path, TERN_SOURCE_DIR "/src/%s", layers[i].name);
+        char path[sizeof TERN_SOURCE_DIR + 64];
+        snprintf(path, sizeof path, TERN_SOURCE_DIR "/src/%.31s", layers[i].name);
         check_folder(&layers[i], path);
     }
     fprintf(stderr, "%d files, %d includes\n", n_files, n_includes);
@@ -97,7 +97,7 @@ static void check_no_malloc(const char *path)
     if (stat(path, &sb) == 0 && S_ISDIR(sb.st_mode)) {
         DIR *d = opendir(path);
         for (struct dirent *e; (e = readdir(d));) {
-            char inner[4096];
+            char inner[8192];
             if (e->d_name[0] == '.' || (strcmp(e->d_name, "cli") == 0 && strstr(path, "/src"))) continue;
             snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
             check_no_malloc(inner);

@@ -21,13 +21,13 @@ typedef struct tern_engine_options {
     const tern_allocator *mem;
 } tern_engine_options;
 
-typedef enum tern_want { TERN_WANT_NONE, TERN_WANT_LOGITS } tern_want;
+typedef enum tern_row_want { TERN_WANT_NONE, TERN_WANT_LOGITS } tern_row_want;
 
 typedef struct tern_row {
     int32_t   seq;         /* sequence id                                                        */
     int32_t   token;
     int32_t   position;    /* must be the sequence's length plus its earlier rows in this step    */
-    tern_want want;
+    tern_row_want want;
 } tern_row;
 
 TERN_USE_RESULT tern_status tern_engine_open(const tern_model *m, const tern_engine_options *o, tern_engine **out, tern_error *err);
