@@ -1,0 +1,407 @@
+/* Byte-pair encoding: Sennrich et al. 2016, section 3.2.
+ *
+ * A word starts as characters (or bytes); the best pair of neighbours becomes one symbol until none is left.
+ * Best: lowest rank of the merge (GPT-2, `tokenizers`), lowest id of the result (tiktoken), or highest score
+ * of the result (sentencepiece); among equals the leftmost. Pairs wait in a heap, symbols in a linked list,
+ * so a word of n symbols costs O(n log n) however it merges. An entry of the heap is stale when the
+ * two symbols no longer have the length they had: symbols only ever grow.
+ *
+ * Two rows: `bpe` and `spm`, which also knows user-defined symbols, unused pieces and runs of unknowns. */
+#include "tokenizer/core.h"
+
+typedef struct symbol {
+    uint32_t at, size;        /* bytes of the word; size 0: merged into its left neighbour */
+    int32_t  prev, next;      /* -1: none                                                  */
+    int32_t  id;              /* -1: no token                                              */
+} symbol;
+
+typedef struct entry {
+    uint64_t order;           /* rank, id or inverted score above; left symbol below       */
+    uint32_t size;            /* bytes of both                                             */
+    int32_t  made;            /* id of the result                                          */
+} entry;
+
+static uint32_t pair_hash(int32_t left, int32_t right)
+{
+    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * UINT64_C(0x9e3779b97f4a7c15);
+    return (uint32_t)(h >> 32);
+}
+
+/* Rank of a merge, or -1. */
+static int64_t merge_rank(const tern_tokenizer *t, int32_t left, int32_t right)
+{
+    if (!t->merge_slot) return -1;
+    for (size_t i = pair_hash(left, right) & t->merge_mask;; i = (i + 1) & t->merge_mask) {
+        uint32_t r = t->merge_slot[i];
+        if (r == 0) return -1;
+        if (t->merge[r - 1].left == left && t->merge[r - 1].right == right) return r - 1;
+    }
+}
+
+/* Higher scores first: floats in reverse as an unsigned order. */
+static uint32_t score_order(float score)
+{
+    uint32_t u;
+    if (score == 0) score = 0;   /* -0 and 0 are equal */
+    memcpy(&u, &score, 4);
+    u = u & 0x80000000u ? ~u : u | 0x80000000u;
+    return ~u;
+}
+
+static bool heap_push(tern_vec *heap, entry x)
+{
+    if (!tern_vec_push(heap, 1)) return false;
+    entry *h = TERN_VEC(heap, entry);
+    size_t i = heap->n - 1;
+    while (i > 0) {
+        size_t up = (i - 1) / 2;
+        if (h[up].order <= x.order) break;
+        h[i] = h[up];
+        i = up;
+    }
+    h[i] = x;
+    return true;
+}
+
+static entry heap_pop(tern_vec *heap)
+{
+    entry *h = TERN_VEC(heap, entry), top = h[0], last = h[--heap->n];
+    size_t i = 0, n = heap->n;
+    while (2 * i + 1 < n) {
+        size_t down = 2 * i + 1;
+        if (down + 1 < n && h[down + 1].order < h[down].order) down++;
+        if (h[down].order >= last.order) break;
+        h[i] = h[down];
+        i = down;
+    }
+    if (n) h[i] = last;
+    return top;
+}
+
+enum { FROZEN = -2 };   /* a symbol that takes part in no merge */
+
+/* Queue the pair (left, its next) when it can merge. `below` bounds the ids that may be made. */
+static bool offer(const tern_tokenizer *t, tern_encoder *e, tern_text word, int32_t left, int32_t below)
+{
+    const symbol *s = TERN_VEC(&e->symbols, symbol);
+    int32_t right = s[left].next;
+    if (right < 0 || s[left].id == FROZEN || s[right].id == FROZEN) return true;
+    uint32_t size = s[left].size + s[right].size, order;
+    int32_t  made;
+    if (t->by_text) {
+        if (size > t->longest) return true;
+        made = tern_vocab_key(t, (tern_text){ word.data + s[left].at, size });
+        if (made < 0 || made >= below) return true;
+        order = t->by_score ? score_order(t->token[made].score) : (uint32_t)made;
+    } else {
+        int64_t rank = merge_rank(t, s[left].id, s[right].id);
+        if (rank < 0) return true;
+        made = t->merge[rank].made;
+        order = (uint32_t)rank;
+    }
+    return heap_push(&e->heap, (entry){ (uint64_t)order << 32 | (uint32_t)left, size, made });
+}
+
+/* Merge the symbols of e->symbols until no pair is left. */
+static tern_status merge_all(const tern_tokenizer *t, tern_encoder *e, tern_text word, int32_t below, tern_error *err)
+{
+    e->heap.n = 0;
+    size_t n = e->symbols.n;
+    for (size_t i = 0; i + 1 < n; i++)
+        if (!offer(t, e, word, (int32_t)i, below)) return tern_no_memory(err, "merging");
+    while (e->heap.n) {
+        entry   top = heap_pop(&e->heap);
+        symbol *s = TERN_VEC(&e->symbols, symbol);
+        int32_t left = (int32_t)(uint32_t)top.order, right = s[left].next;
+        if (s[left].size == 0 || right < 0 || s[left].size + s[right].size != top.size) continue;
+        s[left].id = top.made;
+        s[left].size = top.size;
+        s[left].next = s[right].next;
+        if (s[right].next >= 0) s[s[right].next].prev = left;
+        s[right].size = 0;
+        if (!offer(t, e, word, left, below)) return tern_no_memory(err, "merging");
+        if (s[left].prev >= 0 && !offer(t, e, word, s[left].prev, below)) return tern_no_memory(err, "merging");
+    }
+    return TERN_OK;
+}
+
+static symbol *add_symbol(tern_encoder *e, size_t at, size_t size, int32_t id)
+{
+    symbol *s = tern_vec_push(&e->symbols, 1);
+    if (!s) return NULL;
+    int32_t i = (int32_t)(e->symbols.n - 1);
+    *s = (symbol){ (uint32_t)at, (uint32_t)size, i - 1, -1, id };
+    if (i > 0) s[-1].next = i;
+    return s;
+}
+
+static tern_status too_long(tern_error *err)
+{
+    return tern_fail(err, TERN_ERR_ARG, "the text has a word of more than 2^31 bytes");
+}
+
+/* --- bpe: byte-level, or characters with byte fallback --- */
+
+static tern_status bpe_prepare(tern_tokenizer *t, tern_error *err)
+{
+    if (t->spelling == TERN_SPELL_BYTE_LEVEL)
+        for (int b = 0; b < 256; b++) {
+            char c = (char)b;
+            t->byte_id[b] = tern_vocab_key(t, (tern_text){ &c, 1 });
+        }
+    if (t->by_text) return TERN_OK;
+    size_t size = 16;
+    while (size < t->n_merge * 2) size *= 2;
+    t->merge_slot = TERN_NEW(&t->arena, uint32_t, size);
+    if (!t->merge_slot) return tern_no_memory(err, "reading merges");
+    t->merge_mask = size - 1;
+    for (size_t r = 0; r < t->n_merge; r++) {
+        size_t i = pair_hash(t->merge[r].left, t->merge[r].right) & t->merge_mask;
+        while (t->merge_slot[i]) {
+            const tern_merge *m = &t->merge[t->merge_slot[i] - 1];
+            if (m->left == t->merge[r].left && m->right == t->merge[r].right) break;
+            i = (i + 1) & t->merge_mask;
+        }
+        t->merge_slot[i] = (uint32_t)r + 1;   /* of two equal merges the later counts */
+    }
+    return TERN_OK;
+}
+
+static tern_status byte_symbols(const tern_tokenizer *t, tern_encoder *e, tern_text word, tern_error *err)
+{
+    for (size_t i = 0; i < word.size; i++) {
+        int32_t id = t->byte_id[(uint8_t)word.data[i]];
+        if (id < 0 && !t->unknown_drops) id = t->roles.unknown;
+        if (id < 0) continue;   /* a vocabulary without this byte and without an unknown token: it vanishes */
+        if (!add_symbol(e, i, 1, id)) return tern_no_memory(err, "merging");
+    }
+    return TERN_OK;
+}
+
+/* Characters, with what stands before all but the first and behind the last, as `tokenizers` does. */
+static tern_status char_symbols(const tern_tokenizer *t, tern_encoder *e, tern_text word, tern_error *err)
+{
+    size_t decoration = t->subword_prefix.size + t->word_suffix.size;
+    char  *buffer = decoration ? tern_arena_alloc(&e->scratch, decoration + 4, 1, 1) : NULL;
+    if (decoration && !buffer) return tern_no_memory(err, "merging");
+    bool     bytes = t->spelling == TERN_SPELL_BYTE_LEVEL;
+    size_t   unknown_at = 0, unknown_size = 0;
+    int32_t  unknown = t->unknown_drops ? -1 : t->roles.unknown;
+    for (size_t i = 0, n; i < word.size; i += n) {
+        int32_t cp;
+        n = bytes ? 1 : tern_utf8_decode(word.data + i, word.size - i, &cp);
+        tern_text s = { word.data + i, n };
+        if (decoration) {
+            size_t w = 0;
+            if (i > 0) memcpy(buffer, t->subword_prefix.data, w = t->subword_prefix.size);
+            memcpy(buffer + w, s.data, n);
+            w += n;
+            if (i + n == word.size) {
+                memcpy(buffer + w, t->word_suffix.data, t->word_suffix.size);
+                w += t->word_suffix.size;
+            }
+            s = (tern_text){ buffer, w };
+        }
+        int32_t id = tern_vocab_key(t, s);
+        if (id >= 0) {
+            if (unknown_size && !add_symbol(e, unknown_at, unknown_size, unknown)) return tern_no_memory(err, "merging");
+            unknown_size = 0;
+            if (!add_symbol(e, i, n, id)) return tern_no_memory(err, "merging");
+            continue;
+        }
+        if (t->byte_fallback) {
+            bool all = true;
+            for (size_t b = 0; b < s.size; b++) all = all && t->byte_id[(uint8_t)s.data[b]] >= 0;
+            if (all) {
+                for (size_t b = 0; b < s.size; b++)
+                    if (!add_symbol(e, i + (b < n ? b : n - 1), 1, t->byte_id[(uint8_t)s.data[b]])) return tern_no_memory(err, "merging");
+                continue;
+            }
+        }
+        if (unknown < 0) continue;
+        if (unknown_size && !t->fuse_unknown) {
+            if (!add_symbol(e, unknown_at, unknown_size, unknown)) return tern_no_memory(err, "merging");
+            unknown_size = 0;
+        }
+        if (!unknown_size) unknown_at = i;
+        unknown_size = i + n - unknown_at;
+    }
+    if (unknown_size && !add_symbol(e, unknown_at, unknown_size, unknown)) return tern_no_memory(err, "merging");
+    return TERN_OK;
+}
+
+static tern_status bpe_encode(const tern_tokenizer *t, tern_encoder *e, tern_text word, tern_error *err)
+{
+    if (word.size > INT32_MAX) return too_long(err);
+    if (t->ignore_merges && word.size <= t->longest) {
+        int32_t id = tern_vocab_key(t, word);
+        if (id >= 0) {
+            tern_emit(e, id);
+            return TERN_OK;
+        }
+    }
+    e->symbols.n = 0;
+    bool plain = t->spelling == TERN_SPELL_BYTE_LEVEL && t->subword_prefix.size + t->word_suffix.size == 0;
+    tern_status st = plain ? byte_symbols(t, e, word, err) : char_symbols(t, e, word, err);
+    if (st == TERN_OK) st = merge_all(t, e, word, INT32_MAX, err);
+    if (st != TERN_OK || e->symbols.n == 0) return st;
+    const symbol *s = TERN_VEC(&e->symbols, symbol);
+    for (int32_t i = 0; i >= 0; i = s[i].next) tern_emit(e, s[i].id);
+    return TERN_OK;
+}
+
+const tern_token_model tern_token_model_bpe = { "bpe", bpe_prepare, bpe_encode };
+
+/* For every token, every cut into two tokens is a merge, ordered by the token's rank: the pairs that
+ * merging by text would find, so both give the same ids. */
+tern_status tern_bpe_derive_merges(tern_tokenizer *t, tern_error *err)
+{
+    size_t n = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass == 1) {
+            tern_status st = tern_vocab_merges(t, n, err);
+            if (st != TERN_OK) return st;
+        }
+        for (int32_t id = 0; id < t->V; id++) {
+            tern_text k = t->token[id].key;
+            if (t->token[id].kind != TERN_TOKEN_NORMAL || tern_vocab_key(t, k) != id) continue;
+            for (size_t cut = 1; cut < k.size; cut++) {
+                int32_t left = tern_vocab_key(t, (tern_text){ k.data, cut });
+                int32_t right = left < 0 ? -1 : tern_vocab_key(t, (tern_text){ k.data + cut, k.size - cut });
+                if (right < 0) continue;
+                if (pass == 0) n++;
+                else t->merge[t->n_merge++] = (tern_merge){ left, right, id };
+            }
+        }
+    }
+    return TERN_OK;
+}
+
+/* --- spm: sentencepiece's BPE --- */
+
+static tern_status spm_prepare(tern_tokenizer *t, tern_error *err)
+{
+    t->by_text = t->by_score = true;
+    for (int32_t i = 0; i < t->V; i++)
+        if (t->token[i].kind == TERN_TOKEN_USER && t->token[i].piece.size && !tern_trie_add(&t->user_trie, t->token[i].piece, i))
+            return tern_no_memory(err, "reading user-defined tokens");
+    return TERN_OK;
+}
+
+/* The longest user-defined symbol at the head of s, in bytes; 0: none. */
+static size_t user_symbol(const tern_tokenizer *t, const char *s, size_t n)
+{
+    uint32_t node = 0;
+    size_t   best = 0;
+    if (t->user_trie.nodes == 0 || !t->user_trie.first[(uint8_t)s[0]]) return 0;
+    for (size_t i = 0; i < n; i++) {
+        node = tern_trie_step(&t->user_trie, node, (uint8_t)s[i]);
+        if (!node) break;
+        if (t->user_trie.value[node] >= 0) best = i + 1;
+    }
+    return best;
+}
+
+static void spm_emit(const tern_tokenizer *t, tern_encoder *e, tern_text s, int32_t id)
+{
+    if (id >= 0 && t->token[id].kind != TERN_TOKEN_UNKNOWN) {
+        tern_emit(e, id);
+        e->last_unknown = false;
+        return;
+    }
+    if (t->byte_fallback) {
+        for (size_t i = 0; i < s.size; i++) {
+            int32_t b = t->byte_id[(uint8_t)s.data[i]];
+            if (b < 0) b = t->roles.unknown;
+            if (b >= 0) tern_emit(e, b);
+        }
+        e->last_unknown = false;
+        return;
+    }
+    if (!e->last_unknown && t->roles.unknown >= 0) tern_emit(e, t->roles.unknown);
+    e->last_unknown = true;
+}
+
+/* A piece that may not be used is taken apart again the way it came together; each half may be such a piece.
+ * The halves are those of the last merge that made this text, which the merges themselves cannot tell:
+ * they are found again by merging the text alone without the piece. */
+static tern_status spm_resegment(const tern_tokenizer *t, tern_encoder *e, tern_text s, int32_t id, int depth, tern_error *err)
+{
+    if (id < 0 || t->token[id].kind != TERN_TOKEN_UNUSED || depth > 64) {
+        spm_emit(t, e, s, id);
+        return TERN_OK;
+    }
+    tern_vec symbols = e->symbols, heap = e->heap;
+    tern_vec_init(&e->symbols, t->mem, sizeof(symbol));
+    tern_vec_init(&e->heap, t->mem, sizeof(entry));
+    tern_status st = TERN_OK;
+    for (size_t i = 0, n; i < s.size; i += n) {
+        int32_t cp;
+        n = tern_utf8_decode(s.data + i, s.size - i, &cp);
+        int32_t k = tern_vocab_key(t, (tern_text){ s.data + i, n });
+        if (!add_symbol(e, i, n, k)) { st = tern_no_memory(err, "merging"); goto done; }
+    }
+    e->heap.n = 0;
+    for (size_t i = 0; i + 1 < e->symbols.n; i++)
+        if (!offer(t, e, s, (int32_t)i, INT32_MAX)) { st = tern_no_memory(err, "merging"); goto done; }
+    size_t cut = 0;
+    while (e->heap.n) {
+        entry   top = heap_pop(&e->heap);
+        symbol *y = TERN_VEC(&e->symbols, symbol);
+        int32_t left = (int32_t)(uint32_t)top.order, right = y[left].next;
+        if (y[left].size == 0 || right < 0 || y[left].size + y[right].size != top.size) continue;
+        if (top.size == s.size) {
+            cut = y[left].size;
+            break;
+        }
+        y[left].id = top.made;
+        y[left].size = top.size;
+        y[left].next = y[right].next;
+        if (y[right].next >= 0) y[y[right].next].prev = left;
+        y[right].size = 0;
+        if (!offer(t, e, s, left, INT32_MAX) || (y[left].prev >= 0 && !offer(t, e, s, y[left].prev, INT32_MAX))) {
+            st = tern_no_memory(err, "merging");
+            goto done;
+        }
+    }
+done:
+    tern_vec_clear(&e->symbols);
+    tern_vec_clear(&e->heap);
+    e->symbols = symbols;
+    e->heap = heap;
+    if (st != TERN_OK) return st;
+    if (cut == 0) {
+        spm_emit(t, e, s, id);
+        return TERN_OK;
+    }
+    tern_text a = { s.data, cut }, b = { s.data + cut, s.size - cut };
+    st = spm_resegment(t, e, a, tern_vocab_key(t, a), depth + 1, err);
+    return st == TERN_OK ? spm_resegment(t, e, b, tern_vocab_key(t, b), depth + 1, err) : st;
+}
+
+static tern_status spm_encode(const tern_tokenizer *t, tern_encoder *e, tern_text word, tern_error *err)
+{
+    if (word.size > INT32_MAX) return too_long(err);
+    e->symbols.n = 0;
+    for (size_t i = 0, n; i < word.size; i += n) {
+        int32_t cp, id = FROZEN;
+        n = user_symbol(t, word.data + i, word.size - i);
+        if (!n) {
+            n = tern_utf8_decode(word.data + i, word.size - i, &cp);
+            id = tern_vocab_key(t, (tern_text){ word.data + i, n });
+        }
+        if (!add_symbol(e, i, n, id)) return tern_no_memory(err, "merging");
+    }
+    tern_status st = merge_all(t, e, word, INT32_MAX, err);
+    e->last_unknown = false;
+    for (int32_t i = e->symbols.n ? 0 : -1; st == TERN_OK && i >= 0;) {
+        const symbol *s = TERN_VEC(&e->symbols, symbol) + i;
+        tern_text piece = { word.data + s->at, s->size };
+        int32_t   id = s->id == FROZEN ? tern_vocab_key(t, piece) : s->id;
+        i = s->next;
+        st = spm_resegment(t, e, piece, id, 0, err);
+    }
+    return st;
+}
+
+const tern_token_model tern_token_model_spm = { "spm", spm_prepare, spm_encode };
