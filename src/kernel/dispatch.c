@@ -60,6 +60,14 @@ void tern_matmul_panels(const tern_matrix *w, const tern_act *a, float *y, size_
     }
 }
 
+static tern_act_quantize_fn *quantizer(void)
+{
+#if defined(__x86_64__)
+    if (tern_isa_enabled(TERN_ISA_AVX512)) return tern_act_quantize_avx512;
+#endif
+    return tern_act_quantize_scalar;
+}
+
 void tern_act_quantize(tern_act *a, const float *x, size_t ldx, size_t begin, size_t end)
 {
     if (a->kind == TERN_ACT_none || a->kind == TERN_ACT_convert) {
@@ -67,5 +75,5 @@ void tern_act_quantize(tern_act *a, const float *x, size_t ldx, size_t begin, si
         a->ldf = ldx;
         return;
     }
-    tern_act_quantize_scalar(a, x, ldx, begin, end);
+    quantizer()(a, x, ldx, begin, end);
 }

@@ -39,7 +39,7 @@ size_t tern_panel_row_bytes(tern_type t, size_t K);
 
 /* A quantizer of activation rows for one level; same contract as tern_act_quantize, quantized kinds only. */
 typedef void tern_act_quantize_fn(tern_act *a, const float *x, size_t ldx, size_t begin, size_t end);
-tern_act_quantize_fn tern_act_quantize_scalar;
+tern_act_quantize_fn tern_act_quantize_scalar, tern_act_quantize_avx2, tern_act_quantize_avx512;
 
 /* From the largest magnitude (as bits) of a row or group: the factor for its codes and their step.
  * false: all codes are zero. */

@@ -1,0 +1,91 @@
+/* Quantizing activation rows; the specification is the scalar one in kernel/act.c. */
+#include "kernel/avx512/lanes.h"
+
+#include "base/half.h"
+
+TERN_INLINE __m512i magnitude(__m512 v)
+{
+    return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
+}
+
+/* Sixteen codes as 32-bit integers; the current rounding mode is to nearest even. */
+TERN_INLINE __m512i round16(__m512 v, __m512 scale) { return _mm512_cvtps_epi32(_mm512_mul_ps(v, scale)); }
+
+static void row_a8_row(tern_act *a, const float *x, size_t m)
+{
+    const size_t K = a->K, G = a->groups;
+    int8_t *q = a->q + m * a->ldq;
+    __m512i top = _mm512_setzero_si512();
+    size_t  k = 0;
+    for (; k + 16 <= K; k += 16) top = _mm512_max_epu32(top, magnitude(_mm512_loadu_ps(x + k)));
+    const __mmask16 tail = (__mmask16)((1u << (K - k)) - 1);
+    top = _mm512_max_epu32(top, magnitude(_mm512_maskz_loadu_ps(tail, x + k)));
+
+    float scale;
+    bool  codes = tern_act_scale(a->kind, _mm512_reduce_max_epu32(top), &scale, a->d + m);
+    a->total[m] = 0;
+    for (size_t g = 0; g < G; g++) {
+        __m512i sum = _mm512_setzero_si512();
+        for (k = 256 * g; k < K && k < 256 * (g + 1); k += 16) {
+            __mmask16 mask = K - k < 16 ? tail : (__mmask16)0xffff;
+            __m512i v = codes ? round16(_mm512_maskz_loadu_ps(mask, x + k), _mm512_set1_ps(scale)) : sum;
+            sum = _mm512_add_epi32(sum, v);
+            _mm_mask_storeu_epi8(q + k, mask, _mm512_cvtsepi32_epi8(v));
+        }
+        a->sum[m * G + g] = _mm512_reduce_add_epi32(sum);
+        a->total[m] += a->sum[m * G + g];
+    }
+    memset(q + K, 0, a->ldq - K);
+}
+
+static void row_a8_32(tern_act *a, const float *x, size_t m)
+{
+    const size_t G = a->groups;
+    int8_t *q = a->q + m * a->ldq;
+    for (size_t g = 0; g < G; g++, x += 32) {
+        __m512  x0 = _mm512_loadu_ps(x), x1 = _mm512_loadu_ps(x + 16);
+        uint32_t top = _mm512_reduce_max_epu32(_mm512_max_epu32(magnitude(x0), magnitude(x1)));
+        __m512i q0 = _mm512_setzero_si512(), q1 = q0;
+        float   scale;
+        if (tern_act_scale(a->kind, top, &scale, a->d + m * G + g)) {
+            q0 = round16(x0, _mm512_set1_ps(scale));
+            q1 = round16(x1, _mm512_set1_ps(scale));
+        }
+        _mm_storeu_si128((void *)(q + 32 * g), _mm512_cvtsepi32_epi8(q0));
+        _mm_storeu_si128((void *)(q + 32 * g + 16), _mm512_cvtsepi32_epi8(q1));
+        int32_t s = _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1));
+        a->sum[m * G + g]    = s;
+        a->sum8[m * G + g]   = -8 * s;
+        a->sum128[m * G + g] = -128 * s;
+    }
+    memset(q + a->K, 0, a->ldq - a->K);
+}
+
+static void row_a8_256(tern_act *a, const float *x, size_t m)
+{
+    const size_t G = a->groups;
+    int8_t *q = a->q + m * a->ldq;
+    for (size_t g = 0; g < G; g++, x += 256) {
+        __m512i top = _mm512_setzero_si512();
+        for (int i = 0; i < 16; i++) top = _mm512_max_epu32(top, magnitude(_mm512_loadu_ps(x + 16 * i)));
+        float scale;
+        bool  codes = tern_act_scale(a->kind, _mm512_reduce_max_epu32(top), &scale, a->d + m * G + g);
+        int16_t *sum16 = a->sum16 + (m * G + g) * 16, *sum32 = a->sum32 + (m * G + g) * 8;
+        for (int i = 0; i < 16; i++) {
+            __m512i v = codes ? round16(_mm512_loadu_ps(x + 16 * i), _mm512_set1_ps(scale)) : _mm512_setzero_si512();
+            _mm_storeu_si128((void *)(q + 256 * g + 16 * (size_t)i), _mm512_cvtsepi32_epi8(v));
+            sum16[i] = (int16_t)_mm512_reduce_add_epi32(v);
+        }
+        for (int i = 0; i < 8; i++) sum32[i] = (int16_t)(sum16[2 * i] + sum16[2 * i + 1]);
+    }
+    memset(q + a->K, 0, a->ldq - a->K);
+}
+
+void tern_act_quantize_avx512(tern_act *a, const float *x, size_t ldx, size_t begin, size_t end)
+{
+    for (size_t m = begin; m < end; m++) {
+        if (a->kind == TERN_ACT_a8_row) row_a8_row(a, x + m * ldx, m);
+        else if (a->kind == TERN_ACT_a8_32) row_a8_32(a, x + m * ldx, m);
+        else row_a8_256(a, x + m * ldx, m);
+    }
+}

@@ -1,0 +1,132 @@
+/* y (M,R) for one panel of R = 32 rows of ternary codes, two bits each, a8_row activations.
+ *
+ * A code is w + 1: the sum of the activations is taken off in the end. Few activation rows leave registers free, and
+ * then codes are not shifted down: a byte masked to bits 2 i, 2 i + 1 is its code times 4^i, every i has its own
+ * accumulator, and these are shifted once at the end. */
+#ifndef TERN_KERNEL_AVX512_TERNARY_H
+#define TERN_KERNEL_AVX512_TERNARY_H
+
+#include "kernel/avx512/lanes.h"
+
+/* isum[i][half] += products of `blocks` times 128 columns; `descending`: element j + 32 i in bits 6 - 2 i. */
+TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int8_t *q, size_t ldq, size_t blocks,
+                             __m512i isum[8][2])
+{
+    if (M <= 3) {
+        __m512i acc[3][4][2];
+        TERN_UNROLL
+        for (int i = 0; i < M; i++)
+            TERN_UNROLL
+            for (int j = 0; j < 4; j++) acc[i][j][0] = acc[i][j][1] = _mm512_setzero_si512();
+        for (size_t b = 0; b < blocks; b++, p += 1024, q += 128)
+            TERN_UNROLL
+            for (int c = 0; c < 8; c++) {
+                __m512i raw0 = column(p, (size_t)(2 * c)), raw1 = column(p, (size_t)(2 * c + 1));
+                TERN_UNROLL
+                for (int j = 0; j < 4; j++) {
+                    const __m512i mask = _mm512_set1_epi8((char)(3 << 2 * j));
+                    const int k = 32 * (descending ? 3 - j : j) + 4 * c;
+                    __m512i w0 = _mm512_and_si512(raw0, mask), w1 = _mm512_and_si512(raw1, mask);
+                    TERN_UNROLL
+                    for (int i = 0; i < M; i++) {
+                        __m512i a = four(q + (size_t)i * ldq + k);
+                        acc[i][j][0] = dot4(acc[i][j][0], w0, a);
+                        acc[i][j][1] = dot4(acc[i][j][1], w1, a);
+                    }
+                }
+            }
+        TERN_UNROLL
+        for (int i = 0; i < M; i++)
+            TERN_UNROLL
+            for (int half = 0; half < 2; half++)
+                TERN_UNROLL
+                for (int j = 0; j < 4; j++)
+                    isum[i][half] = _mm512_add_epi32(isum[i][half], _mm512_srai_epi32(acc[i][j][half], (unsigned)(2 * j)));
+        return;
+    }
+    for (size_t b = 0; b < blocks; b++, p += 1024, q += 128)
+        TERN_UNROLL
+        for (int c = 0; c < 8; c++) {
+            __m512i raw0 = column(p, (size_t)(2 * c)), raw1 = column(p, (size_t)(2 * c + 1));
+            TERN_UNROLL
+            for (int j = 0; j < 4; j++) {
+                const __m512i mask = _mm512_set1_epi8(3);
+                const int k = 32 * (descending ? 3 - j : j) + 4 * c;
+                __m512i w0 = _mm512_and_si512(shifted(raw0, -2 * j), mask), w1 = _mm512_and_si512(shifted(raw1, -2 * j), mask);
+                TERN_UNROLL
+                for (int i = 0; i < M; i++) {
+                    __m512i a = four(q + (size_t)i * ldq + k);
+                    isum[i][0] = dot4(isum[i][0], w0, a);
+                    isum[i][1] = dot4(isum[i][1], w1, a);
+                }
+            }
+        }
+}
+
+/* One scale for all: i2_s, and t2 packed as it. */
+TERN_INLINE void rows_i2_s(int M, const tern_matrix *w, const uint8_t *p, const tern_act *a, size_t m, size_t rows,
+                           float *y, size_t ldy)
+{
+    __m512i isum[8][2];
+    float   d_w;
+    memcpy(&d_w, w->tail, 4);
+    TERN_UNROLL
+    for (int i = 0; i < M; i++) isum[i][0] = isum[i][1] = _mm512_set1_epi32(-a->total[m + (size_t)i]);
+    dot_ternary(M, true, p, a->q + m * a->ldq, a->ldq, (w->K + 127) / 128, isum);
+    TERN_UNROLL
+    for (int i = 0; i < M; i++)
+        TERN_UNROLL
+        for (int half = 0; half < 2; half++) {
+            __mmask16 mask = (__mmask16)((((uint64_t)1 << rows) - 1) >> 16 * half);
+            __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(isum[i][half]), _mm512_set1_ps(d_w * a->d[m + (size_t)i]));
+            _mm512_mask_storeu_ps(y + (m + (size_t)i) * ldy + 16 * half, mask, _mm512_mul_ps(v, _mm512_set1_ps(w->scale)));
+        }
+}
+
+TERN_INLINE void tile_i2_s(const tern_matrix *w, const void *panel, size_t rows, const tern_act *a,
+                           size_t begin, size_t end, float *y, size_t ldy)
+{
+#define BODY(M) rows_i2_s(M, w, panel, a, m, rows, y, ldy)
+    TERN_BLOCKS_OF_8(begin, end, m, BODY)
+#undef BODY
+}
+
+/* A scale for every 256 columns: tq2_0, and tq1_0 packed as it. */
+TERN_INLINE void rows_tq(int M, const tern_matrix *w, const uint8_t *p, const tern_act *a, size_t m, size_t rows,
+                         float *y, size_t ldy)
+{
+    __m512 acc[8][2];
+    TERN_UNROLL
+    for (int i = 0; i < M; i++) acc[i][0] = acc[i][1] = _mm512_setzero_ps();
+    for (size_t g = 0; g < a->groups; g++, p += 66 * 32) {
+        __m512i isum[8][2];
+        TERN_UNROLL
+        for (int i = 0; i < M; i++) isum[i][0] = isum[i][1] = _mm512_set1_epi32(-a->sum[(m + (size_t)i) * a->groups + g]);
+        dot_ternary(M, false, p + 64, a->q + m * a->ldq + 256 * g, a->ldq, 2, isum);
+        TERN_UNROLL
+        for (int i = 0; i < M; i++)
+            TERN_UNROLL
+            for (int half = 0; half < 2; half++) {
+                __m512 s = _mm512_mul_ps(halves(p + 32 * half), _mm512_set1_ps(a->d[m + (size_t)i]));
+                acc[i][half] = _mm512_fmadd_ps(s, _mm512_cvtepi32_ps(isum[i][half]), acc[i][half]);
+            }
+    }
+    TERN_UNROLL
+    for (int i = 0; i < M; i++)
+        TERN_UNROLL
+        for (int half = 0; half < 2; half++) {
+            __mmask16 mask = (__mmask16)((((uint64_t)1 << rows) - 1) >> 16 * half);
+            _mm512_mask_storeu_ps(y + (m + (size_t)i) * ldy + 16 * half, mask,
+                                  _mm512_mul_ps(acc[i][half], _mm512_set1_ps(w->scale)));
+        }
+}
+
+TERN_INLINE void tile_tq(const tern_matrix *w, const void *panel, size_t rows, const tern_act *a,
+                         size_t begin, size_t end, float *y, size_t ldy)
+{
+#define BODY(M) rows_tq(M, w, panel, a, m, rows, y, ldy)
+    TERN_BLOCKS_OF_8(begin, end, m, BODY)
+#undef BODY
+}
+
+#endif
