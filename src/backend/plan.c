@@ -14,7 +14,7 @@
 
 struct tern_builder {
     tern_arena *arena;
-    int32_t rows_max, wants_max;
+    int32_t rows_max, wants_max, context;
     int     threads;
     tern_error error;
     size_t  n_nodes, n_values, room_nodes, room_values;
@@ -120,6 +120,9 @@ static tern_value embed(tern_builder *b, tern_op op, const tern_weight *table)
 
 tern_value tern_embed(tern_builder *b, const tern_weight *table) { return embed(b, TERN_OP_embed, table); }
 tern_value tern_embed_position(tern_builder *b, const tern_weight *table) { return embed(b, TERN_OP_embed_position, table); }
+
+void    tern_builder_set_context(tern_builder *b, int32_t tokens) { b->context = tokens; }
+int32_t tern_builder_context(const tern_builder *b) { return b->context; }
 
 /* The quantized form of x in this layout, made once and shared by all products that read it. */
 static tern_value quantized(tern_builder *b, tern_value x, tern_act_kind kind)

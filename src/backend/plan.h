@@ -102,6 +102,10 @@ tern_builder *tern_builder_new(tern_arena *arena, int32_t rows_max, int32_t want
 /* Errors: ARG or UNSUPPORTED from building, MEMORY. */
 TERN_USE_RESULT tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error *err);
 int32_t tern_columns_of(const tern_builder *b, tern_value x);   /* C of a value */
+/* Tokens that a sequence of this plan may reach, as set before forward(); 0: unknown. Tables of positions may depend
+ * on it (LongRoPE), so that all plans of an engine must be given the same. */
+void    tern_builder_set_context(tern_builder *b, int32_t tokens);
+int32_t tern_builder_context(const tern_builder *b);
 /* Remember a failure (the first one wins); for architectures that find something they cannot build. */
 void tern_builder_fail(tern_builder *b, tern_status code, const char *fmt, ...) TERN_PRINTF(3, 4);
 

@@ -5,21 +5,24 @@
 #include "model/model.h"
 
 /* One configuration value: where each kind of file has it, and where it goes. In GGUF keys "%s" stands for
- * general.architecture. `otherwise` is used when the key is absent and `required` is false. */
+ * general.architecture. A column may name several keys, separated by spaces: the first that is there counts; NULL:
+ * never in such files. `otherwise` is used when no key is there and `required` is false. */
 typedef struct tern_config_row {
-    const char *gguf;      /* "%s.embedding_length", or NULL          */
-    const char *hf;        /* "hidden_size", or NULL                  */
-    char        kind;      /* 'i' int32_t, 'f' float, 'b' bool        */
-    size_t      offset;    /* in tern_config                          */
+    const char *gguf;      /* "%s.embedding_length"                        */
+    const char *hf;        /* "hidden_size"                                */
+    const char *other;     /* llama2.c and ternary llama2.c files: "dim"   */
+    char        kind;      /* 'i' int32_t, 'f' float, 'b' bool             */
+    size_t      offset;    /* in tern_config                               */
     bool        required;
     double      min, max, otherwise;
 } tern_config_row;
 
-/* One tensor: its role, and its name in each kind of file, %d being the layer. rows/columns are letters of
- * tern_config in a tiny language ("V", "C", "H*D", "2*F", "H*D+2*K*D"), checked at load; for vectors rows only. */
+/* One tensor: its role, and its name in each kind of file, %d being the layer; several names as above. rows and
+ * columns are sums of products of numbers and letters of tern_config ("V", "H*D", "H*D+2*K*D"; P: context, R: half of
+ * the rotating columns), checked at load; vectors have rows only. */
 typedef struct tern_tensor_row {
     tern_role   role;
-    const char *gguf, *hf;          /* NULL: never in such files                              */
+    const char *gguf, *hf, *other;  /* NULL: never in such files                              */
     const char *rows, *columns;
     bool        optional;
     bool        transposed;         /* hf only: stored (K,N), as GPT-2's Conv1D               */
@@ -30,13 +33,15 @@ struct tern_arch {
     const char *name;
     const char *gguf;               /* values of general.architecture, separated by spaces, or NULL  */
     const char *hf;                 /* values of config.json's model_type or architectures[0], or NULL */
-    tern_source_kind other;         /* llama2c and bitllama kinds: which; TERN_SOURCE_GGUF: none     */
+    tern_source_kind other;         /* llama2c or bitllama: this kind too; TERN_SOURCE_GGUF: none    */
     const tern_config_row *config;
     size_t n_config;
     const tern_tensor_row *tensor;
     size_t n_tensor;
-    /* After the rows are read: derive and check what rows cannot say. May be NULL. */
-    tern_status (*prepare)(const tern_source *s, tern_config *c, tern_error *err);
+    /* After the rows are read: derive and check what rows cannot say. `name`: what "%s" stands for. May be NULL. */
+    tern_status (*prepare)(const tern_source *s, const char *name, tern_config *c, tern_error *err);
+    /* After the tensors are there: make what the file does not hold. May be NULL. */
+    tern_status (*finish)(tern_model *m, tern_error *err);
     /* The one forward pass. */
     void (*forward)(tern_builder *b, const tern_model *m);
 };
@@ -45,8 +50,7 @@ struct tern_arch {
 #include "model/archs.def"
 #undef TERN_ARCH
 
-/* The descriptor for this source. Errors: UNSUPPORTED, listing the known ones. */
-TERN_USE_RESULT tern_status tern_arch_find(const tern_source *s, const tern_arch **out, tern_error *err);
-
+/* The descriptor for this source, and what the source calls it. Errors: UNSUPPORTED, listing the known ones. */
+TERN_USE_RESULT tern_status tern_arch_find(const tern_source *s, const tern_arch **out, char name[64], tern_error *err);
 
 #endif

@@ -41,11 +41,12 @@ static int32_t pages_for(const tern_engine_options *o)
     return (o->n_tokens + TERN_PAGE - 1) / TERN_PAGE + o->n_sequences - 1;
 }
 
-static tern_status make_plan(tern_engine *e, int32_t rows, tern_error *err)
+static tern_status make_plan(tern_engine *e, int32_t rows, int32_t context, tern_error *err)
 {
     int32_t wants = rows < e->n_wants ? rows : e->n_wants;
     tern_builder *b = tern_builder_new(&e->arena, rows, wants, tern_pool_threads(e->pool));
     if (!b) return tern_fail(err, TERN_ERR_MEMORY, "out of memory while planning");
+    tern_builder_set_context(b, context);
     e->model->arch->forward(b, e->model);
     const tern_plan *p;
     tern_status st = tern_plan_finish(b, &p, err);
@@ -93,9 +94,9 @@ tern_status tern_engine_open(const tern_model *m, const tern_engine_options *opt
     for (int32_t s = 0; s < o.n_sequences; s++)
         e->sequence[s] = (tern_sequence){ .page = tables + (size_t)s * (size_t)pages_max, .pages_max = pages_max };
 
-    TERN_TRY(make_plan(e, 1, err));
-    if (o.n_batch > DECODE_ROWS) TERN_TRY(make_plan(e, DECODE_ROWS, err));
-    if (o.n_batch > 1) TERN_TRY(make_plan(e, o.n_batch, err));
+    TERN_TRY(make_plan(e, 1, o.n_tokens, err));
+    if (o.n_batch > DECODE_ROWS) TERN_TRY(make_plan(e, DECODE_ROWS, o.n_tokens, err));
+    if (o.n_batch > 1) TERN_TRY(make_plan(e, o.n_batch, o.n_tokens, err));
     e->scratch = tern_memory_alloc(mem, e->scratch_bytes);
     if (!e->scratch) {
         st = tern_fail(err, TERN_ERR_MEMORY, "out of memory for %zu bytes of scratch: use a smaller batch", e->scratch_bytes);

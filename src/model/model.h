@@ -34,6 +34,7 @@ typedef struct tern_config {
     float   embed_scale;                   /* 0: 1. Gemma: sqrt(C)                                                */
     tern_activation activation;
     bool    tied;                          /* the head is the token embedding                                     */
+    int32_t window_from;                   /* Qwen 2: the first layer that has the window                         */
 } tern_config;
 
 typedef struct tern_layer_weights {
@@ -52,13 +53,19 @@ struct tern_model {
     tern_layer_weights  global;     /* roles that exist once; global.w[output] is the embedding where tied */
     tern_layer_weights *layer;      /* (L) */
     tern_rope_spec      rope;       /* from config, scaled                          */
+    tern_rope_spec      rope_long;  /* LongRoPE: for contexts above config.rope.original_context; else as rope */
     tern_tokenizer     *tokenizer;  /* NULL: none                                   */
     char               *template_text;
+    char               *name;       /* as its publisher calls it, or ""             */
     tern_generation_defaults defaults;
     uint64_t parameters, packed_bytes, bytes_per_token;
     tern_weight *weight;            /* (n_weights) all matrices, for packing and info */
     size_t       n_weights;
     bool         vocabulary_only;
+    tern_vec     owned;             /* of tern_owned: panels and converted matrices */
 };
+
+/* Memory from the model's allocator. */
+typedef struct tern_owned { void *p; size_t size; } tern_owned;
 
 #endif

@@ -1,0 +1,397 @@
+/* Tensors to weights. Letters: N rows (outputs), K columns (inputs). */
+#include "model/weights.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { PIECE = 1024 };   /* elements worked on at once: a multiple of every ternary block */
+#define MAX_COLUMNS ((int64_t)1 << 18)   /* up to which the integer products are exact */
+
+static bool plain(tern_type t)
+{
+    return t == TERN_TYPE_f32 || t == TERN_TYPE_f16 || t == TERN_TYPE_bf16 || t == TERN_TYPE_f64;
+}
+
+static void *own(tern_loader *l, size_t size)
+{
+    tern_owned o = { tern_memory_alloc(l->m->mem, size), size };
+    if (o.p && !tern_vec_append(&l->m->owned, &o, 1)) {
+        tern_memory_free(l->m->mem, o.p, size);
+        o.p = NULL;
+    }
+    return o.p;
+}
+
+/* Give back what own() returned last but `back`. */
+static void disown(tern_loader *l, size_t back)
+{
+    tern_owned *o = TERN_VEC(&l->m->owned, tern_owned), *gone = &o[l->m->owned.n - 1 - back];
+    tern_memory_free(l->m->mem, gone->p, gone->size);
+    memmove(gone, gone + 1, back * sizeof *gone);
+    l->m->owned.n--;
+}
+
+static tern_status no_memory(const tern_source_tensor *t, tern_error *err)
+{
+    return tern_fail(err, TERN_ERR_MEMORY, "out of memory for tensor '%.100s'", t->name);
+}
+
+static void mark(tern_loader *l, const tern_source_tensor *t) { l->used[t - l->s->tensor] = true; }
+
+/* --- shapes --- */
+static void print_shape(const tern_source_tensor *t, char out[96])
+{
+    size_t at = 0;
+    out[at++] = '(';
+    for (int i = 0; i < t->dims && at < 80; i++) at += (size_t)snprintf(out + at, 96 - at, i ? ",%lld" : "%lld", (long long)t->shape[i]);
+    snprintf(out + at, 96 - at, ")");
+}
+
+static tern_status wrong_shape(const tern_source_tensor *t, int64_t N, int64_t K, tern_error *err)
+{
+    char shape[96];
+    print_shape(t, shape);
+    if (K < 0)
+        return tern_fail(err, TERN_ERR_FORMAT, "tensor '%.80s' has the shape %s, the configuration asks for (%lld)", t->name, shape, (long long)N);
+    return tern_fail(err, TERN_ERR_FORMAT, "tensor '%.80s' has the shape %s, the configuration asks for (%lld,%lld)", t->name, shape,
+                     (long long)N, (long long)K);
+}
+
+/* --- vectors and scalars --- */
+tern_status tern_load_vector(tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t n, const float **out, tern_error *err)
+{
+    if (t->dims != 1 || t->shape[0] != n) return wrong_shape(t, n, -1, err);
+    if (!plain(t->type))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "vector '%.100s' is stored as %s, not as floats", t->name, tern_types[t->type].name);
+    float *v = TERN_NEW(&l->m->arena, float, (size_t)n);
+    if (!v) return no_memory(t, err);
+    tern_types[t->type].dequantize(v, t->data, NULL, (size_t)n);
+    if (row->plus_one && l->s->kind == TERN_SOURCE_HF)
+        for (int64_t i = 0; i < n; i++) v[i] += 1;
+    mark(l, t);
+    l->m->parameters += (uint64_t)n;
+    *out = v;
+    return TERN_OK;
+}
+
+/* The tensor beside t whose name ends in `tail` instead of ".weight", or NULL. */
+static const tern_source_tensor *beside(const tern_loader *l, const tern_source_tensor *t, const char *tail)
+{
+    char   name[256];
+    size_t n = strlen(t->name);
+    if (n < 7 || n > 200 || strcmp(t->name + n - 7, ".weight") != 0) return NULL;
+    snprintf(name, sizeof name, "%.*s%s", (int)(n - 7), t->name, tail);
+    return tern_source_find(l->s, name);
+}
+
+/* The one number of a scale tensor; 1 where there is none. */
+static tern_status read_scale(tern_loader *l, const tern_source_tensor *t, float *out, tern_error *err)
+{
+    *out = 1;
+    if (!t) return TERN_OK;
+    mark(l, t);
+    int64_t n = 1;
+    for (int i = 0; i < t->dims; i++) n = t->shape[i] == 1 ? n : 0;
+    if (n != 1 || !plain(t->type))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' is not one number: only whole matrices may have a scale", t->name);
+    tern_types[t->type].dequantize(out, t->data, NULL, 1);
+    if (!isfinite(*out)) return tern_fail(err, TERN_ERR_FORMAT, "scale '%.100s' is %g", t->name, (double)*out);
+    return TERN_OK;
+}
+
+/* --- BitNet in Hugging Face files --- */
+tern_status tern_bitnet_read(const tern_source *s, tern_bitnet *out, tern_error *err)
+{
+    *out = (tern_bitnet){ .skip = NULL };
+    if (s->kind != TERN_SOURCE_HF) return TERN_OK;
+    tern_text method = tern_source_text(s, "quantization_config.quant_method");
+    tern_text linear = tern_source_text(s, "quantization_config.linear_class");
+    tern_text mode   = tern_source_text(s, "quantization_config.quantization_mode");
+    if (!method.data || tern_text_equal(method, "fp8") || tern_text_equal(method, "compressed-tensors")) return TERN_OK;
+    if (!tern_text_equal(method, "bitnet"))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "'quant_method' is '%.*s'; known are bitnet and fp8",
+                         (int)(method.size < 40 ? method.size : 40), method.data);
+    out->present = true;
+    if (!linear.data || tern_text_equal(linear, "bitlinear")) out->divide = true;   /* transformers' default */
+    else if (!tern_text_equal(linear, "autobitlinear"))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "'linear_class' is '%.*s'; known are bitlinear and autobitlinear",
+                         (int)(linear.size < 40 ? linear.size : 40), linear.data);
+    if (mode.data && tern_text_equal(mode, "online")) out->online = !out->divide;   /* BitLinear has no such mode */
+    else if (mode.data && !tern_text_equal(mode, "offline"))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "'quantization_mode' is '%.*s'; known are offline and online",
+                         (int)(mode.size < 40 ? mode.size : 40), mode.data);
+    if (tern_source_bool(s, "quantization_config.use_rms_norm", false))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "'use_rms_norm' is set: a norm inside every linear layer is not supported");
+    const tern_meta *skip = tern_source_meta(s, "quantization_config.modules_to_not_convert");
+    if (skip && skip->kind == TERN_META_ARRAY && skip->v.a.item == TERN_META_TEXT) out->skip = skip;
+    return TERN_OK;
+}
+
+/* Whether modules_to_not_convert names the tensor, its module or one around it. */
+static bool skipped(const tern_bitnet *b, const char *name)
+{
+    const tern_text *t = b->skip ? b->skip->v.a.data : NULL;
+    for (size_t i = 0; t && i < b->skip->v.a.n; i++)
+        for (const char *at = name; at; at = strchr(at, '.') ? strchr(at, '.') + 1 : NULL) {
+            if (strncmp(at, t[i].data, t[i].size) == 0 && (at[t[i].size] == 0 || at[t[i].size] == '.')) return true;
+        }
+    return false;
+}
+
+typedef struct ternary_job {
+    const uint8_t *from;     /* packed codes, or floats of type `type` */
+    tern_type type, to;
+    size_t    N, K;
+    uint8_t  *out;
+    double   *sums;          /* (N) */
+    float     mean;
+    atomic_bool bad;
+} ternary_job;
+
+static void unpack_rows(void *arg, size_t begin, size_t end)
+{
+    ternary_job *j = arg;
+    int8_t code[PIECE];
+    size_t quarter = j->N / 4, row = tern_row_size(j->to, j->K);
+    for (size_t n = begin; n < end; n++) {
+        const uint8_t *from = j->from + n % quarter * j->K;
+        unsigned shift = (unsigned)(n / quarter) * 2, seen = 0;
+        for (size_t k = 0; k < j->K; k += PIECE) {
+            size_t m = j->K - k < PIECE ? j->K - k : PIECE;
+            for (size_t i = 0; i < m; i++) {
+                unsigned c = from[k + i] >> shift & 3;
+                seen |= c == 3;
+                code[i] = (int8_t)((int)c - 1);
+            }
+            tern_ternary_pack(j->to, j->out + n * row + tern_row_size(j->to, k), code, 0, m);
+        }
+        if (seen) atomic_store(&j->bad, true);
+    }
+}
+
+static void sum_rows(void *arg, size_t begin, size_t end)
+{
+    ternary_job *j = arg;
+    float x[PIECE];
+    for (size_t n = begin; n < end; n++) {
+        j->sums[n] = 0;
+        for (size_t k = 0; k < j->K; k += PIECE) {
+            size_t m = j->K - k < PIECE ? j->K - k : PIECE;
+            tern_types[j->type].dequantize(x, j->from + tern_row_size(j->type, n * j->K + k), NULL, m);
+            j->sums[n] += tern_abs_sum(x, m);
+        }
+    }
+}
+
+static void round_rows(void *arg, size_t begin, size_t end)
+{
+    ternary_job *j = arg;
+    float  x[PIECE];
+    size_t row = tern_row_size(j->to, j->K);
+    for (size_t n = begin; n < end; n++)
+        for (size_t k = 0; k < j->K; k += PIECE) {
+            size_t m = j->K - k < PIECE ? j->K - k : PIECE;
+            tern_types[j->type].dequantize(x, j->from + tern_row_size(j->type, n * j->K + k), NULL, m);
+            tern_ternary_encode(j->to, j->out + n * row + tern_row_size(j->to, k), x, j->mean, m);
+        }
+}
+
+/* Floats that must be -1, 0 or 1 already: a mean of 1 leaves them as they are. */
+static void check_rows(void *arg, size_t begin, size_t end)
+{
+    ternary_job *j = arg;
+    float x[PIECE];
+    for (size_t at = begin * j->K; at < end * j->K; at += PIECE) {
+        size_t m = end * j->K - at < PIECE ? end * j->K - at : PIECE;
+        tern_types[j->type].dequantize(x, j->from + tern_row_size(j->type, at), NULL, m);
+        for (size_t i = 0; i < m; i++)
+            if (x[i] != 0 && x[i] != 1 && x[i] != -1) atomic_store(&j->bad, true);
+    }
+}
+
+/* Rows of `w` become i2_s, or t2 where K is no multiple of 128, with the tensor's scale in its tail. */
+static tern_status make_ternary(tern_loader *l, const tern_source_tensor *t, tern_matrix *w, tern_error *err)
+{
+    const tern_bitnet *b = &l->bitnet;
+    const tern_source_tensor *st = beside(l, t, ".weight_scale");
+    bool  packed = t->type == TERN_TYPE_u8;
+    float scale;
+    ternary_job j = { .from = t->data, .type = t->type, .N = w->N, .K = w->K, .mean = 1,
+                      .to = w->K % 128 == 0 ? TERN_TYPE_i2_s : TERN_TYPE_t2 };
+    if (w->K % 4 != 0)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "ternary tensor '%.100s' has %zu columns, not a multiple of 4", t->name, w->K);
+    if (!b->online && !st)
+        return tern_fail(err, TERN_ERR_FORMAT, "ternary tensor '%.100s' has no 'weight_scale' beside it", t->name);
+    tern_status status = read_scale(l, b->online ? NULL : st, &scale, err);
+    if (status != TERN_OK) return status;
+    if (b->online && st) mark(l, st);
+    if (!(scale > 0)) return tern_fail(err, TERN_ERR_FORMAT, "scale '%.100s' is %g", st->name, (double)scale);
+
+    size_t bytes = tern_type_size(j.to, w->N, w->K);
+    uint8_t *tail = TERN_NEW(&l->m->arena, uint8_t, tern_types[j.to].tail);
+    j.out = bytes == SIZE_MAX ? NULL : own(l, bytes);
+    if (!tail || !j.out) return no_memory(t, err);
+    if (packed) {
+        tern_pool_for(l->pool, w->N, 64, unpack_rows, &j);
+        if (j.bad) return tern_fail(err, TERN_ERR_FORMAT, "tensor '%.100s' holds the code 3, which means no weight", t->name);
+    } else if (b->online) {
+        double sum = 0;
+        j.sums = tern_memory_alloc(l->m->mem, w->N * sizeof(double));
+        if (!j.sums) return no_memory(t, err);
+        tern_pool_for(l->pool, w->N, 64, sum_rows, &j);
+        for (size_t n = 0; n < w->N; n++) sum += j.sums[n];
+        tern_memory_free(l->m->mem, j.sums, w->N * sizeof(double));
+        j.mean = scale = tern_ternary_mean(sum, (uint64_t)w->N * w->K);
+        tern_pool_for(l->pool, w->N, 64, round_rows, &j);
+    } else {
+        tern_pool_for(l->pool, w->N, 64, check_rows, &j);
+        if (j.bad)
+            return tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' is not ternary, and 'quantization_mode' is not online", t->name);
+        tern_pool_for(l->pool, w->N, 64, round_rows, &j);
+    }
+    tern_tail_write(j.to, tail, !b->online && b->divide ? 1 / scale : scale);
+    w->type = j.to;
+    w->rows = j.out;
+    w->tail = tail;
+    return TERN_OK;
+}
+
+/* --- dense matrices that kernels do not read as they are --- */
+typedef struct convert_job {
+    const uint8_t *from;
+    tern_type type, to;
+    size_t    size, N, K;    /* transposing: bytes of an element; the result is (N,K) */
+    uint8_t  *out;
+} convert_job;
+
+static void convert_pieces(void *arg, size_t begin, size_t end)
+{
+    convert_job *j = arg;
+    float  x[PIECE];
+    size_t n = j->N * j->K;
+    for (size_t p = begin; p < end; p++) {
+        size_t at = p * PIECE, m = n - at < PIECE ? n - at : PIECE;
+        tern_types[j->type].dequantize(x, j->from + at * tern_types[j->type].bytes, NULL, m);
+        tern_types[j->to].quantize(j->out + at * tern_types[j->to].bytes, x, NULL, NULL, m);
+    }
+}
+
+static void transpose_rows(void *arg, size_t begin, size_t end)
+{
+    convert_job *j = arg;
+    for (size_t n = begin; n < end; n++)
+        for (size_t k = 0; k < j->K; k++)
+            memcpy(j->out + (n * j->K + k) * j->size, j->from + (k * j->N + n) * j->size, j->size);
+}
+
+static tern_status make_dense(tern_loader *l, const tern_source_tensor *t, bool transposed, tern_matrix *w, tern_error *err)
+{
+    bool convert = tern_types[t->type].act == TERN_ACT_convert;
+    /* 8-bit numbers are exact as bfloat16 */
+    tern_type to = !convert ? t->type : tern_types[t->type].bytes == 1 ? TERN_TYPE_bf16 : TERN_TYPE_f32;
+    convert_job j = { .from = t->data, .type = t->type, .to = to, .N = w->N, .K = w->K, .size = tern_types[to].bytes };
+    if (transposed && tern_types[to].elems != 1)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' must be transposed, which %s blocks cannot be", t->name, tern_types[to].name);
+    size_t bytes = tern_type_size(to, w->N, w->K);
+    if (convert) {
+        j.out = bytes == SIZE_MAX ? NULL : own(l, bytes);
+        if (!j.out) return no_memory(t, err);
+        tern_pool_for(l->pool, (w->N * w->K + PIECE - 1) / PIECE, 64, convert_pieces, &j);
+        j.from = j.out;
+    }
+    if (transposed) {
+        j.out = bytes == SIZE_MAX ? NULL : own(l, bytes);
+        if (!j.out) return no_memory(t, err);
+        tern_pool_for(l->pool, w->N, 16, transpose_rows, &j);
+        if (convert) disown(l, 1);
+    }
+    w->type = to;
+    w->rows = j.out;
+    return TERN_OK;
+}
+
+/* --- packing --- */
+typedef struct pack_job { const tern_matrix *w; uint8_t *out; size_t bytes; } pack_job;
+
+static void pack_panels(void *arg, size_t begin, size_t end)
+{
+    pack_job *j = arg;
+    for (size_t p = begin; p < end; p++) tern_panel_pack(j->w, p, j->out + p * j->bytes);
+}
+
+static tern_status pack(tern_loader *l, const tern_source_tensor *t, tern_matrix *w, bool *did, tern_error *err)
+{
+    pack_job j = { w, NULL, tern_panel_bytes(w->cell, w->K) };
+    size_t   panels = tern_panels(w), total;
+    *did = false;
+    if (j.bytes == 0) return TERN_OK;
+    j.out = tern_mul_overflow(panels, j.bytes, &total) ? NULL : own(l, total);
+    if (!j.out) return no_memory(t, err);
+    tern_pool_for(l->pool, panels, 4, pack_panels, &j);
+    w->panels = j.out;
+    l->m->packed_bytes += total;
+    *did = true;
+    return TERN_OK;
+}
+
+tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t N, int64_t K, bool packed,
+                             tern_weight *out, tern_error *err)
+{
+    tern_status st = TERN_OK;
+    const tern_type_traits *type = &tern_types[t->type];
+    bool hf = l->s->kind == TERN_SOURCE_HF, transposed = hf && row->transposed;
+    /* only the matrices of layers are ever BitLinear */
+    bool inside = row->role != TERN_ROLE_token_embd && row->role != TERN_ROLE_position_embd && row->role != TERN_ROLE_output;
+    bool ternary = l->bitnet.present && inside && !transposed && !skipped(&l->bitnet, t->name);
+    int64_t rows = transposed ? K : ternary && t->type == TERN_TYPE_u8 ? N / 4 : N, columns = transposed ? N : K;
+
+    if (t->dims != 2 || t->shape[0] != rows || t->shape[1] != columns || (ternary && t->type == TERN_TYPE_u8 && N % 4 != 0)) {
+        st = wrong_shape(t, rows, columns, err);
+        goto done;
+    }
+    if ((ternary || type->act != TERN_ACT_none) && K >= MAX_COLUMNS) {
+        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' has %lld columns, below %lld are possible", t->name, (long long)K,
+                       (long long)MAX_COLUMNS);
+        goto done;
+    }
+    if (hf && !ternary && t->type == TERN_TYPE_u8) {
+        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' holds packed bytes, and the configuration does not say how", t->name);
+        goto done;
+    }
+    if (hf && beside(l, t, ".weight_scale_inv")) {
+        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' has scales by block", t->name);
+        goto done;
+    }
+    bool shared = l->used[t - l->s->tensor];   /* a tied head: the rows stay for lookups */
+    mark(l, t);
+    if (!shared) l->m->parameters += (uint64_t)N * (uint64_t)K;
+    *out = (tern_weight){ .name = t->name, .m = { .type = t->type, .N = (size_t)N, .K = (size_t)K, .rows = t->data, .scale = 1,
+                                                  .tail = type->tail ? t->data + t->size - type->tail : NULL } };
+    tern_matrix *w = &out->m;
+    bool owned = true, did = false;
+    if (ternary) {
+        TERN_TRY(make_ternary(l, t, w, err));
+    } else {
+        TERN_TRY(read_scale(l, beside(l, t, hf ? ".weight_scale" : ".scale"), &w->scale, err));
+        if (type->act == TERN_ACT_convert || transposed) TERN_TRY(make_dense(l, t, transposed, w, err));
+        else owned = false;
+    }
+    w->cell = tern_cell_find(w->type);
+    if (!w->cell) {
+        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' is stored as %s, which tern does not compute with", t->name, type->name);
+        goto done;
+    }
+    if (packed) TERN_TRY(pack(l, t, w, &did, err));
+    if (did && owned) {          /* panels replace the converted rows */
+        disown(l, 1);
+        w->rows = NULL;
+    }
+    if ((did || owned) && !shared) tern_source_forget(l->s, t);
+    l->done += t->size;
+    if (l->options->progress && !l->options->progress(l->options->user, "loading", "bytes", l->done, l->total))
+        st = tern_fail(err, TERN_ERR_CANCELLED, "loading was stopped");
+done:
+    return st;
+}
