@@ -47,15 +47,6 @@ class Tern:
 
 
 # --- texts ---
-def unicode12_assigned():
-    import unicodedata as u
-    # age is not in unicodedata; ucd_3_2_0 is too old. Derived: Python's own table minus what came after Unicode 12.
-    newer = []
-    for a, b in NEWER:
-        newer.append((a, b))
-    return newer
-
-
 # Blocks and code points that Unicode 12.1, 13, 14, 15, 15.1 and 16 added (DerivedAge.txt), as ranges.
 NEWER = [
     (0x32FF, 0x32FF), (0x08BE, 0x08C7), (0x0B55, 0x0B55), (0x0D04, 0x0D04), (0x0D81, 0x0D81), (0x1ABF, 0x1ACE), (0x2B97, 0x2B97),
@@ -286,20 +277,28 @@ def main():
     for name, path, pre, make, takes_bytes in vocabularies(a.data, work):
         if a.only not in name:
             continue
-        tern = Tern(a.build, path, pre)
         if a.time:
+            tern = Tern(a.build, path, pre)
             mega = (prose * (1 + (1 << 20) // len(prose)))[:1 << 20].encode()
             print("%-26s a %.3f s   prose %.3f s   spaces %.3f s   e+accents %.3f s" % (
                 name, tern.time(b"a" * (1 << 20)), tern.time(mega), tern.time(b" " * (1 << 20)), tern.time("e\u0301\u0323".encode() * (1 << 17))), flush=True)
             tern.close()
             continue
-        ref = make()
+        try:
+            ref = make()
+        except Exception as why:
+            print("%-26s the reference refuses the file: %s" % (name, why))
+            continue
+        tern = Tern(a.build, path, pre)
         texts = Texts(a.seed, prose, ref.added)
         old = new = differ_old = differ_new = differ_decode = shown = 0
         newer_cps = {}
         for start in range(0, a.count, 1000):
             batch = [texts.one() for _ in range(min(1000, a.count - start))]
             special = (start // 1000) % 2 == 0 and not name.startswith("sp ")
+            if not special and "t5" in name:
+                # without special tokens `tokenizers` still finds them in a Unigram vocabulary; tern's contract is that it does not
+                batch = [x for x in batch if not any(s in x for s in ref.added)]
             want = ref.batch(batch, special)
             for x, w in zip(batch, want):
                 fresh = any(is_new(ord(c)) for c in x)

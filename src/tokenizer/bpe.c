@@ -92,7 +92,7 @@ static bool offer(const tern_tokenizer *t, tern_encoder *e, tern_text word, int3
         if (size > t->longest) return true;
         made = tern_vocab_key(t, (tern_text){ word.data + s[left].at, size });
         if (made < 0 || made >= below) return true;
-        order = t->by_score ? score_order(t->token[made].score) : (uint32_t)made;
+        order = t->by_score ? score_order((float)t->token[made].score) : (uint32_t)made;
     } else {
         int64_t rank = merge_rank(t, s[left].id, s[right].id);
         if (rank < 0) return true;

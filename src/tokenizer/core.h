@@ -122,6 +122,7 @@ typedef struct tern_split_step {
     tern_text literal;                    /* LITERAL's pattern, METASPACE's replacement */
     enum { TERN_META_ALWAYS, TERN_META_FIRST, TERN_META_NEVER } scheme;
     bool split;                           /* METASPACE                                  */
+    bool spelled;                         /* behind ByteLevel: bytes are seen as their spelling */
 } tern_split_step;
 
 /* --- added tokens --- */
@@ -148,7 +149,7 @@ typedef struct tern_token {
     tern_text piece;        /* as the vocabulary spells it, NUL behind it                     */
     tern_text bytes;        /* what it prints                                                 */
     tern_text key;          /* what the model looks for in normalised text                    */
-    float     score;
+    double    score;
     uint8_t   kind;         /* tern_token_kind                                                */
     int16_t   byte;         /* the byte of "<0x..>", or -1                                    */
     bool      ends;
@@ -223,7 +224,7 @@ struct tern_tokenizer {
     /* Unigram and sentencepiece */
     tern_trie vocab_trie;             /* unigram                                                  */
     tern_trie user_trie;              /* user-defined symbols, which are never cut                */
-    float     min_score, max_score;
+    double    min_score, max_score;
     bool      double_scores;          /* sums in double, as `tokenizers` does                     */
     tern_text charsmap;               /* the blob                                                 */
     const char *unknown_surface;      /* what decoding prints for the unknown id                  */
@@ -283,7 +284,7 @@ TERN_USE_RESULT tern_status tern_split(const tern_tokenizer *t, tern_encoder *e,
 uint32_t tern_text_hash(tern_text s);
 TERN_USE_RESULT tern_status tern_vocab_begin(tern_tokenizer *t, size_t V, tern_error *err);
 /* Copies. */
-TERN_USE_RESULT tern_status tern_vocab_set(tern_tokenizer *t, int32_t id, tern_text piece, float score, tern_token_kind kind, tern_error *err);
+TERN_USE_RESULT tern_status tern_vocab_set(tern_tokenizer *t, int32_t id, tern_text piece, double score, tern_token_kind kind, tern_error *err);
 /* Spellings, bytes, hashes, tries, model tables: when every token, step and merge is in place. */
 TERN_USE_RESULT tern_status tern_vocab_finish(tern_tokenizer *t, tern_error *err);
 int32_t tern_vocab_piece(const tern_tokenizer *t, tern_text piece);

@@ -64,7 +64,7 @@ static tern_status tokens(const tern_tokenizer *t, const output *o, tern_arena *
             if (!piece[i].data) return tern_no_memory(o->err, "exporting a vocabulary");
         }
         type[i] = types[k->kind];
-        score[i] = (double)k->score;
+        score[i] = k->score;
     }
     TERN_TRY(array(o, KEY "tokens", TERN_META_TEXT, 8, piece, V));
     if (scored) TERN_TRY(array(o, KEY "scores", TERN_META_REAL, 6, score, V));

@@ -109,20 +109,7 @@ static void put_lower(buffer *b, int32_t cp)
     if (cp == 0x130) put_cp(b, 0x307);
 }
 
-static bool is_mark(int32_t cp) { return cp >= 0 && utf8proc_category(cp) == UTF8PROC_CATEGORY_MN; }
-
-static bool is_any_mark(int32_t cp) { return (tern_unicode_class(cp) & TERN_CP_MARK) != 0; }
-
 /* BERT's basic tokenizer, tokenization.py of Devlin et al. 2019. */
-static bool is_control(int32_t c)
-{
-    if (c == '\t' || c == '\n' || c == '\r') return false;
-    switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_CC: case UTF8PROC_CATEGORY_CF: case UTF8PROC_CATEGORY_CS: case UTF8PROC_CATEGORY_CO: return true;
-    default: return false;
-    }
-}
-
 static bool is_cjk(int32_t c)
 {
     return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) || (c >= 0x20000 && c <= 0x2a6df) || (c >= 0x2a700 && c <= 0x2b73f) ||
@@ -137,7 +124,7 @@ static void each(const tern_norm_step *s, tern_text in, buffer *out)
         switch (cp < 0 ? TERN_NORM_NFC : s->kind) {
         case TERN_NORM_LOWER: put_lower(out, cp); break;
         case TERN_NORM_STRIP_ACCENTS:
-            if (!is_any_mark(cp)) put(out, in.data + i, n);
+            if (!tern_old_accent(cp)) put(out, in.data + i, n);
             break;
         case TERN_NORM_NMT:   /* sentencepiece's nmt_nfkc: controls vanish, odd spaces become spaces */
             if ((cp >= 1 && cp <= 8) || cp == 0xb || (cp >= 0xe && cp <= 0x1f) || cp == 0x7f || cp == 0x8f || cp == 0x9f) break;
@@ -158,7 +145,7 @@ static void bert_clean(const tern_norm_step *s, tern_text in, buffer *out)
         size_t  n = tern_utf8_decode(in.data + i, in.size - i, &cp);
         if (cp < 0) cp = TERN_REPLACEMENT;
         i += n;
-        if (s->clean && (cp == 0 || cp == TERN_REPLACEMENT || is_control(cp))) continue;
+        if (s->clean && (cp == 0 || cp == TERN_REPLACEMENT || tern_old_control(cp))) continue;
         if (s->clean && tern_is_space(cp)) cp = ' ';
         if (s->cjk && is_cjk(cp)) {
             put(out, " ", 1);
@@ -301,7 +288,7 @@ tern_status tern_normalise(const tern_tokenizer *t, tern_arena *scratch, tern_te
                 for (size_t j = 0, n; j < mid.size && out.ok; j += n) {
                     int32_t cp;
                     n = tern_utf8_decode(mid.data + j, mid.size - j, &cp);
-                    if (!is_mark(cp)) put(&out, mid.data + j, n);
+                    if (!tern_old_nonspacing(cp)) put(&out, mid.data + j, n);
                 }
             }
             if (out.ok && s->lower) {

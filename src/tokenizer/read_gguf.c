@@ -184,7 +184,7 @@ tern_status tern_read_metadata(tern_tokenizer *t, const tern_source *s, const ch
     for (int32_t i = 0; i < t->V; i++) {
         int64_t   type = integer_at(types, (size_t)i, 1);
         tern_text p = ((const tern_text *)tokens->v.a.data)[i];
-        float     score = scores && (size_t)i < scores->v.a.n ? (float)((const double *)scores->v.a.data)[i] : 0;
+        double    score = scores && (size_t)i < scores->v.a.n ? ((const double *)scores->v.a.data)[i] : 0;
         tern_token_kind kind = type >= 0 && type < (int64_t)TERN_COUNT(kinds) ? kinds[type] : TERN_TOKEN_NORMAL;
         if (bert) TERN_TRY(wordpiece_spelling(t, i, p, kind, err));
         else TERN_TRY(tern_vocab_set(t, i, p, score, kind, err));

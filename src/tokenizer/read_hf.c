@@ -126,18 +126,22 @@ static tern_split_behaviour behaviour_of(const json_t *o, tern_split_behaviour o
     return otherwise;
 }
 
-static tern_status split_step(tern_tokenizer *t, const json_t *o, tern_error *err)
+/* *spelled: whether a ByteLevel step came before. */
+static tern_status split_step(tern_tokenizer *t, const json_t *o, bool *spelled, tern_error *err)
 {
     tern_status st = TERN_OK;
     if (!o || json_is_null(o)) return TERN_OK;
     if (is(o, "Sequence")) {
         const json_t *list = json_object_get(o, "pretokenizers");
-        for (size_t i = 0; i < json_array_size(list) && st == TERN_OK; i++) st = split_step(t, json_array_get(list, i), err);
+        for (size_t i = 0; i < json_array_size(list) && st == TERN_OK; i++) st = split_step(t, json_array_get(list, i), spelled, err);
         return st;
     }
     if (t->n_split + 2 > MAX_STEPS) return tern_fail(err, TERN_ERR_FORMAT, "more than %d pre-tokenizers", MAX_STEPS);
     tern_split_step s = { .kind = TERN_SPLIT_SPACES, .behaviour = behaviour_of(o, TERN_SPLIT_ISOLATED), .invert = truth(o, "invert", false) };
+    s.spelled = *spelled;
     if (is(o, "ByteLevel")) {
+        if (*spelled) return tern_fail(err, TERN_ERR_UNSUPPORTED, "two ByteLevel pre-tokenizers");
+        *spelled = true;
         t->spelling = TERN_SPELL_BYTE_LEVEL;
         if (truth(o, "add_prefix_space", true)) {
             s.kind = TERN_SPLIT_PREFIX_SPACE;
@@ -246,7 +250,8 @@ static tern_status pipeline(tern_tokenizer *t, const json_t *root, tern_error *e
     if (!t->norm || !t->split) return tern_no_memory(err, "reading a tokenizer");
     TERN_TRY(norm_step(t, json_object_get(root, "normalizer"), err));
     TERN_TRY(decoder(t, json_object_get(root, "decoder"), err));
-    TERN_TRY(split_step(t, json_object_get(root, "pre_tokenizer"), err));
+    bool spelled = false;
+    TERN_TRY(split_step(t, json_object_get(root, "pre_tokenizer"), &spelled, err));
 
     t->byte_fallback = truth(m, "byte_fallback", false);
     t->ignore_merges = truth(m, "ignore_merges", false);
@@ -379,7 +384,7 @@ static tern_status vocabulary(tern_tokenizer *t, const json_t *root, const json_
                 st = tern_fail(err, TERN_ERR_FORMAT, "token %zu is not a text and a score", i);
                 goto done;
             }
-            TERN_TRY(tern_vocab_set(t, (int32_t)i, text_of(piece), (float)json_number_value(score), TERN_TOKEN_NORMAL, err));
+            TERN_TRY(tern_vocab_set(t, (int32_t)i, text_of(piece), json_number_value(score), TERN_TOKEN_NORMAL, err));
             t->token[i].outside = false;
         }
     } else {

@@ -139,12 +139,6 @@ static void by_char(cutter *c, bool is(int32_t cp))
 }
 
 static bool is_number(int32_t cp) { return (tern_unicode_class(cp) & TERN_CP_NUMBER) != 0; }
-static bool is_punctuation(int32_t cp)
-{
-    return (cp >= 33 && cp <= 126 && !(tern_unicode_class(cp) & (TERN_CP_LETTER | TERN_CP_NUMBER))) ||
-           (tern_unicode_class(cp) & TERN_CP_PUNCT);
-}
-
 static void by_literal(cutter *c)
 {
     tern_text s = c->whole.text, k = c->step->literal;
@@ -235,6 +229,31 @@ static bool rewrite(tern_encoder *e, tern_span *s, tern_text prefix, const tern_
     return true;
 }
 
+static tern_status cut(const tern_tokenizer *t, tern_encoder *e, size_t index, tern_span s, tern_vec *out, tern_error *err);
+
+/* A step behind ByteLevel sees each byte as the character that spells it: "½" is then two characters, the
+ * second of them "½" again. The span is spelled out, cut, and each piece counted back to its bytes. */
+static tern_status cut_spelled(const tern_tokenizer *t, tern_encoder *e, size_t index, tern_span s, tern_vec *out, tern_error *err)
+{
+    size_t room, w = 0, first = out->n;
+    char  *p = tern_mul_overflow(s.text.size, 2, &room) ? NULL : tern_arena_alloc(&e->scratch, room, 1, 1);
+    if (!p) return tern_no_memory(err, "splitting");
+    for (size_t i = 0; i < s.text.size; i++) w += tern_utf8_encode(tern_char_of_byte((uint8_t)s.text.data[i]), p + w);
+    tern_status st = cut(t, e, index, (tern_span){ { p, w }, s.first }, out, err);
+    if (st != TERN_OK) return st;
+    const char *at = p;
+    size_t      raw = 0;
+    for (size_t i = first; i < out->n; i++) {
+        tern_span *x = TERN_VEC(out, tern_span) + i;
+        const char *from = x->text.data, *to = from + x->text.size;
+        for (; at < from; at++) raw += ((uint8_t)*at & 0xc0) != 0x80;
+        size_t begin = raw;
+        for (; at < to; at++) raw += ((uint8_t)*at & 0xc0) != 0x80;
+        x->text = (tern_text){ s.text.data + begin, raw - begin };
+    }
+    return TERN_OK;
+}
+
 static tern_status cut(const tern_tokenizer *t, tern_encoder *e, size_t index, tern_span s, tern_vec *out, tern_error *err)
 {
     const tern_split_step *step = &t->split[index];
@@ -253,7 +272,7 @@ static tern_status cut(const tern_tokenizer *t, tern_encoder *e, size_t index, t
         break;
     case TERN_SPLIT_LITERAL: by_literal(&c); break;
     case TERN_SPLIT_DIGITS: by_char(&c, is_number); break;
-    case TERN_SPLIT_PUNCTUATION: by_char(&c, is_punctuation); break;
+    case TERN_SPLIT_PUNCTUATION: by_char(&c, tern_old_punctuation); break;
     case TERN_SPLIT_SPACES: by_char(&c, tern_is_space); break;
     case TERN_SPLIT_WORDS: by_words(&c); break;
     case TERN_SPLIT_BERT: {   /* spaces vanish, punctuation stands alone */
@@ -263,7 +282,7 @@ static tern_status cut(const tern_tokenizer *t, tern_encoder *e, size_t index, t
             int32_t cp;
             n = tern_utf8_decode(x.data + i, x.size - i, &cp);
             bool space = tern_is_space(cp);
-            if (!space && !is_punctuation(cp)) continue;
+            if (!space && !tern_old_punctuation(cp)) continue;
             piece(&c, from, i);
             if (!space) piece(&c, i, i + n);
             from = i + n;
@@ -300,7 +319,8 @@ tern_status tern_split(const tern_tokenizer *t, tern_encoder *e, tern_span whole
     if (whole.text.size && !tern_vec_append(words, &whole, 1)) st = tern_no_memory(err, "splitting");
     for (size_t i = 0; i < t->n_split && st == TERN_OK; i++) {
         other.n = 0;
-        for (size_t k = 0; k < words->n && st == TERN_OK; k++) st = cut(t, e, i, TERN_VEC(words, tern_span)[k], &other, err);
+        for (size_t k = 0; k < words->n && st == TERN_OK; k++)
+            st = (t->split[i].spelled ? cut_spelled : cut)(t, e, i, TERN_VEC(words, tern_span)[k], &other, err);
         tern_vec swap = *words;
         *words = other;
         other = swap;

@@ -40,4 +40,10 @@ static inline unsigned tern_class_at(const char *s, size_t at, size_t n, size_t 
 }
 bool tern_is_space(int32_t cp);
 
+/* unicode_old.c: classes as `tokenizers` knows them, which are those of an older Unicode. */
+bool tern_old_punctuation(int32_t cp);   /* ASCII symbols too */
+bool tern_old_nonspacing(int32_t cp);    /* Mn */
+bool tern_old_accent(int32_t cp);        /* M  */
+bool tern_old_control(int32_t cp);       /* Cc Cf Cs Co but tab and line breaks */
+
 #endif

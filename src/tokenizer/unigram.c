@@ -3,6 +3,8 @@
  *
  * sentencepiece keeps the best sum per position in float and `tokenizers` in double; both are followed,
  * because on long texts the difference decides ties. */
+#include <stdio.h>
+
 #include "tokenizer/core.h"
 
 typedef struct best {
@@ -11,8 +13,40 @@ typedef struct best {
     int32_t id;     /* -1: unknown     */
 } best;
 
+/* A score as `tokenizers` holds it. Its JSON reader takes the digits as one integer and divides by a power of ten, both
+ * rounded, which is not always the nearest double; the last bit decides between cuts of equal score, such as
+ * those of a row of dashes. The digits are the shortest that give x. */
+static double as_read(double x)
+{
+    char b[32];
+    if (x == 0) return x;
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(b, sizeof b, "%.*e", digits - 1, x);
+        if (strtod(b, NULL) == x) break;
+    }
+    uint64_t n = 0, power = 1;
+    int      scale = 0;
+    const char *p = b;
+    for (; *p && *p != 'e'; p++)
+        if (*p >= '0' && *p <= '9') {
+            n = n * 10 + (uint64_t)(*p - '0');
+            scale++;
+        }
+    int exponent = atoi(p + 1) - (scale - 1);
+    while (n % 10 == 0 && exponent < 0) {
+        n /= 10;
+        exponent++;
+    }
+    if (exponent > 0 || exponent < -19) return x;   /* no log probability */
+    for (; exponent < 0; exponent++) power *= 10;
+    double y = (double)n / (double)power;
+    return x < 0 ? -y : y;
+}
+
 static tern_status unigram_prepare(tern_tokenizer *t, tern_error *err)
 {
+    for (int32_t i = 0; t->double_scores && i < t->V; i++) t->token[i].score = as_read(t->token[i].score);
+    if (t->double_scores && t->V) t->min_score = as_read(t->min_score);
     for (int32_t i = 0; i < t->V; i++) {
         const tern_token *k = &t->token[i];
         bool text = k->kind == TERN_TOKEN_NORMAL || k->kind == TERN_TOKEN_USER;
@@ -41,7 +75,7 @@ static tern_status unigram_encode(const tern_tokenizer *t, tern_encoder *e, tern
     if (!b) return tern_no_memory(err, "encoding");
     for (size_t i = 0; i <= n; i++) b[i] = (best){ 0, -1, -1 };
     bool  d = t->double_scores;
-    float lowest = t->min_score - 10.0f;   /* sentencepiece's penalty of an unknown character */
+    float lowest = (float)t->min_score - 10.0f;   /* sentencepiece's penalty of an unknown character */
     for (size_t at = 0, step; at < n; at += step) {
         step = char_size(word.data + at, n - at);
         double   here = b[at].sum;
@@ -53,14 +87,14 @@ static tern_status unigram_encode(const tern_tokenizer *t, tern_encoder *e, tern
             int32_t id = t->vocab_trie.value[node];
             if (id < 0) continue;
             /* a user-defined symbol wins over everything */
-            double score = t->token[id].kind == TERN_TOKEN_USER && !d ? (double)((float)(end - at) * t->max_score) - 0.1
-                                                                      : (double)t->token[id].score;
+            double score = t->token[id].kind == TERN_TOKEN_USER && !d ? (double)((float)(end - at) * (float)t->max_score) - 0.1
+                                                                      : t->token[id].score;
             double sum = d || t->token[id].kind == TERN_TOKEN_USER ? score + here : (double)((float)score + (float)here);
             if (b[end].from < 0 || sum > b[end].sum) b[end] = (best){ d ? sum : (double)(float)sum, (int32_t)at, id };
             if (end - at == step) single = true;
         }
         if (!single) {
-            double sum = d ? (double)t->min_score - 10.0 + here : (double)(lowest + (float)here);
+            double sum = d ? t->min_score - 10.0 + here : (double)(lowest + (float)here);
             if (b[at + step].from < 0 || sum > b[at + step].sum) b[at + step] = (best){ sum, (int32_t)at, -1 };
         }
     }

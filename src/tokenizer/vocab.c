@@ -121,7 +121,7 @@ tern_status tern_vocab_begin(tern_tokenizer *t, size_t V, tern_error *err)
     return TERN_OK;
 }
 
-tern_status tern_vocab_set(tern_tokenizer *t, int32_t id, tern_text piece, float score, tern_token_kind kind, tern_error *err)
+tern_status tern_vocab_set(tern_tokenizer *t, int32_t id, tern_text piece, double score, tern_token_kind kind, tern_error *err)
 {
     if (id < 0 || id >= t->V) return tern_fail(err, TERN_ERR_FORMAT, "token id %d is outside 0..%d", id, t->V - 1);
     if (piece.size > TERN_MAX_TOKEN_BYTES)
