@@ -48,13 +48,14 @@ static uint32_t score_order(float score)
     return ~u;
 }
 
+/* Four children a node: they share a cache line, and a word of a megabyte makes a heap of many. */
 static bool heap_push(tern_vec *heap, entry x)
 {
     if (!tern_vec_push(heap, 1)) return false;
     entry *h = TERN_VEC(heap, entry);
     size_t i = heap->n - 1;
     while (i > 0) {
-        size_t up = (i - 1) / 2;
+        size_t up = (i - 1) / 4;
         if (h[up].order <= x.order) break;
         h[i] = h[up];
         i = up;
@@ -67,9 +68,10 @@ static entry heap_pop(tern_vec *heap)
 {
     entry *h = TERN_VEC(heap, entry), top = h[0], last = h[--heap->n];
     size_t i = 0, n = heap->n;
-    while (2 * i + 1 < n) {
-        size_t down = 2 * i + 1;
-        if (down + 1 < n && h[down + 1].order < h[down].order) down++;
+    while (4 * i + 1 < n) {
+        size_t down = 4 * i + 1, end = down + 4 < n ? down + 4 : n;
+        for (size_t k = down + 1; k < end; k++)
+            if (h[k].order < h[down].order) down = k;
         if (h[down].order >= last.order) break;
         h[i] = h[down];
         i = down;
@@ -254,14 +256,12 @@ const tern_token_model tern_token_model_bpe = { "bpe", bpe_prepare, bpe_encode }
 
 /* For every token, every cut into two tokens is a merge, ordered by the token's rank: the pairs that
  * merging by text would find, so both give the same ids. */
-tern_status tern_bpe_derive_merges(tern_tokenizer *t, tern_error *err)
+tern_status tern_bpe_derive_merges(const tern_tokenizer *t, tern_arena *a, const tern_merge **out, size_t *n, tern_error *err)
 {
-    size_t n = 0;
+    tern_merge *merge = NULL;
     for (int pass = 0; pass < 2; pass++) {
-        if (pass == 1) {
-            tern_status st = tern_vocab_merges(t, n, err);
-            if (st != TERN_OK) return st;
-        }
+        if (pass == 1 && !(merge = TERN_NEW(a, tern_merge, *n + 1))) return tern_no_memory(err, "deriving merges");
+        *n = 0;
         for (int32_t id = 0; id < t->V; id++) {
             tern_text k = t->token[id].key;
             if (t->token[id].kind != TERN_TOKEN_NORMAL || tern_vocab_key(t, k) != id) continue;
@@ -269,11 +269,12 @@ tern_status tern_bpe_derive_merges(tern_tokenizer *t, tern_error *err)
                 int32_t left = tern_vocab_key(t, (tern_text){ k.data, cut });
                 int32_t right = left < 0 ? -1 : tern_vocab_key(t, (tern_text){ k.data + cut, k.size - cut });
                 if (right < 0) continue;
-                if (pass == 0) n++;
-                else t->merge[t->n_merge++] = (tern_merge){ left, right, id };
+                if (merge) merge[*n] = (tern_merge){ left, right, id };
+                ++*n;
             }
         }
     }
+    *out = merge;
     return TERN_OK;
 }
 

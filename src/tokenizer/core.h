@@ -308,7 +308,7 @@ TERN_USE_RESULT tern_status tern_pre_unknown(const char *name, tern_error *err);
 /* Steps of sentencepiece around `model` ("bpe" or "unigram") by t->spm and t->charsmap, then tern_vocab_finish. */
 TERN_USE_RESULT tern_status tern_spm_use(tern_tokenizer *t, const char *model, bool byte_fallback, tern_error *err);
 /* bpe.c: merges of a vocabulary that has only ranks or scores, in an order that gives the same ids. */
-TERN_USE_RESULT tern_status tern_bpe_derive_merges(tern_tokenizer *t, tern_error *err);
+TERN_USE_RESULT tern_status tern_bpe_derive_merges(const tern_tokenizer *t, tern_arena *a, const tern_merge **out, size_t *n, tern_error *err);
 
 /* read_hf.c: normalizer, pre_tokenizer, decoder, added_tokens, and the model's switches from JSON. */
 TERN_USE_RESULT tern_status tern_pipeline_read(tern_tokenizer *t, const char *json, size_t n, const char *what, tern_error *err);

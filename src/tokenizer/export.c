@@ -75,10 +75,14 @@ done:
 
 static tern_status merges(const tern_tokenizer *t, const output *o, tern_arena *a)
 {
-    tern_text *line = TERN_NEW(a, tern_text, t->n_merge ? t->n_merge : 1);
+    const tern_merge *merge = t->merge;
+    size_t n = t->n_merge;
+    tern_status st = t->by_text ? tern_bpe_derive_merges(t, a, &merge, &n, o->err) : TERN_OK;
+    if (st != TERN_OK) return st;
+    tern_text *line = TERN_NEW(a, tern_text, n + 1);
     if (!line) return tern_no_memory(o->err, "exporting merges");
-    for (size_t i = 0; i < t->n_merge; i++) {
-        tern_text l = t->token[t->merge[i].left].piece, r = t->token[t->merge[i].right].piece;
+    for (size_t i = 0; i < n; i++) {
+        tern_text l = t->token[merge[i].left].piece, r = t->token[merge[i].right].piece;
         char *b = tern_arena_alloc(a, l.size + r.size + 1, 1, 1);
         if (!b) return tern_no_memory(o->err, "exporting merges");
         memcpy(b, l.data, l.size);
@@ -86,7 +90,7 @@ static tern_status merges(const tern_tokenizer *t, const output *o, tern_arena *
         memcpy(b + l.size + 1, r.data, r.size);
         line[i] = (tern_text){ b, l.size + r.size + 1 };
     }
-    return array(o, KEY "merges", TERN_META_TEXT, 8, line, t->n_merge);
+    return array(o, KEY "merges", TERN_META_TEXT, 8, line, n);
 }
 
 tern_status tern_tokenizer_export(const tern_tokenizer *t, tern_meta_put *put, void *user, tern_error *err)

@@ -215,6 +215,7 @@ tern_status tern_read_metadata(tern_tokenizer *t, const tern_source *s, const ch
     } else {
         tern_text pipeline = tern_source_text(s, "tern.tokenizer.pipeline");
         if (pipeline.data) {
+            t->model = llama ? &tern_token_model_bpe : &tern_token_model_unigram;
             if (llama) TERN_TRY(merges(t, array_of(s, KEY "merges", TERN_META_TEXT), err));
             TERN_TRY(tern_pipeline_read(t, pipeline.data, pipeline.size, "tern.tokenizer.pipeline", err));
             TERN_TRY(tern_vocab_finish(t, err));

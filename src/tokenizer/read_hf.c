@@ -256,7 +256,6 @@ static tern_status pipeline(tern_tokenizer *t, const json_t *root, tern_error *e
     t->byte_fallback = truth(m, "byte_fallback", false);
     t->ignore_merges = truth(m, "ignore_merges", false);
     t->fuse_unknown = truth(m, "fuse_unk", false);
-    t->by_text = truth(m, "tern_by_text", false);
     t->double_scores = true;
     t->special_consumes = true;
     TERN_TRY(keep(t, json_object_get(m, "continuing_subword_prefix"), &t->subword_prefix, err));
