@@ -194,6 +194,12 @@ tern_status tern_read_metadata(tern_tokenizer *t, const tern_source *s, const ch
     if (llama) { t->roles.bos = 1; t->roles.eos = 2; t->roles.unknown = 0; t->roles.add_bos = true; }
     if (t5) { t->roles.eos = 1; t->roles.unknown = 2; t->roles.pad = 0; t->roles.add_eos = true; }
     if (bert) { t->roles.cls = 101; t->roles.sep = 102; t->roles.unknown = 100; t->roles.pad = 0; t->roles.mask = 103; t->roles.add_bos = t->roles.add_eos = true; }
+    int32_t *const roles[] = { &t->roles.bos, &t->roles.eos, &t->roles.unknown, &t->roles.pad, &t->roles.cls, &t->roles.sep, &t->roles.mask };
+    for (size_t i = 0; i < TERN_COUNT(roles); i++) {   /* a default must at least look the part */
+        int32_t id = *roles[i];
+        bool fits = id >= 0 && id < t->V && (t->token[id].kind == TERN_TOKEN_CONTROL || (i == 2 && t->token[id].kind == TERN_TOKEN_UNKNOWN));
+        if (!fits) *roles[i] = -1;
+    }
     role(t, s, KEY "bos_token_id", &t->roles.bos);
     role(t, s, KEY "eos_token_id", &t->roles.eos);
     role(t, s, KEY "unknown_token_id", &t->roles.unknown);
