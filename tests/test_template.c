@@ -94,7 +94,7 @@ static size_t conversations(char **out, size_t max)
 /* The template's text by its name in the golden file: a path, or a path, "#" and a line of JSON objects with one entry. */
 static char *template_text(const char *name, size_t *size)
 {
-    char path[512];
+    char path[600];
     snprintf(path, sizeof path, "chat-templates/%s", name);
     char *mark = strchr(path, '#'), *text;
     long  line = mark ? atol(mark + 1) : 0;

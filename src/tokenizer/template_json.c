@@ -88,10 +88,7 @@ static bool put_string(dump *d, tern_text t)
         static const char known[] = "\"\\\n\r\t\f\b", as[] = "\"\\nrtfb";
         const char *k = cp ? memchr(known, cp < 0x80 ? cp : 1, sizeof known - 1) : NULL;
         if (k) snprintf(text, sizeof text, "\\%c", as[k - known]);
-        else if (cp < 0x10000) {
-            if (cp == 0x7f) snprintf(text, sizeof text, "%c", 0x7f);   /* ASCII enough for json.dumps */
-            else snprintf(text, sizeof text, "\\u%04x", (unsigned)cp);
-        }
+        else if (cp < 0x10000) snprintf(text, sizeof text, "\\u%04x", (unsigned)cp);
         else snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xd800u + (((unsigned)cp - 0x10000) >> 10), 0xdc00u + (((unsigned)cp - 0x10000) & 0x3ff));
         if (!tern_j_put_text(run, text)) return false;
     }

@@ -234,14 +234,23 @@ static const char *special_case(int32_t cp, tern_jcase to)
     return to == TERN_CASE_UPPER ? special[low].upper : special[low].title;
 }
 
+static const struct { int32_t first, last; tern_jcased kind; } other_cased[] = {
+#define TERN_CASED(first, last, kind) { first, last, TERN_CASED_##kind },
+#include "tokenizer/template_case.def"
+#undef TERN_CASED
+};
+
 tern_jcased tern_j_cased(int32_t cp)
 {
     switch (utf8proc_category(cp)) {
     case UTF8PROC_CATEGORY_LU: return TERN_CASED_UPPER;
     case UTF8PROC_CATEGORY_LL: return TERN_CASED_LOWER;
     case UTF8PROC_CATEGORY_LT: return TERN_CASED_TITLE;
-    default: return TERN_CASED_NONE;
+    default: break;
     }
+    for (size_t i = 0; i < TERN_COUNT(other_cased) && cp >= other_cased[i].first; i++)
+        if (cp <= other_cased[i].last) return other_cased[i].kind;
+    return TERN_CASED_NONE;
 }
 
 /* Cased or invisible to the final sigma rule: Unicode 3.13, definitions D135 and D136, by category. */
