@@ -534,6 +534,25 @@ TEST(cost_of_a_bad_file)
         CHECK(st == TERN_OK || (st == TERN_ERR_FORMAT && strstr(err.message, "bytes of memory")));
         free(b.p);
     }
+    /* as many tensors as there may be, and the last one is named as the first */
+    bytes many = gguf_header(3, TERN_MAX_TENSORS, 0);
+    many.p = realloc(many.p, (size_t)TERN_MAX_TENSORS * 64);
+    for (uint32_t i = 0; i < TERN_MAX_TENSORS; i++) {
+        struct { uint64_t n; char name[8]; uint32_t dims[3], type, offset[2]; } entry = { .n = 8, .dims = { 1, 1, 0 }, .offset = { i * 32, 0 } };
+        char name[9];
+        snprintf(name, sizeof name, "%08x", i == TERN_MAX_TENSORS - 1 ? 0 : i);
+        memcpy(entry.name, name, 8);
+        memcpy(many.p + many.n, &entry, 40);
+        many.n += 40;
+    }
+    size_t data = (size_t)TERN_MAX_TENSORS * 32;
+    many.p = realloc(many.p, many.n + data + 32);
+    memset(many.p + many.n, 0, data + 32);
+    many.n += data + 32;
+    int64_t began = tern_clock_ns();
+    expect(TERN_SOURCE_GGUF, "x.gguf", many.p, many.n, TERN_ERR_FORMAT, "tensors 0 and 262143 are both named '00000000'");
+    fprintf(stderr, "%d tensors: refused after %.1f ms\n", TERN_MAX_TENSORS, (double)(tern_clock_ns() - began) * 1e-6);
+    free(many.p);
     /* a header that promises as much as it may */
     bytes b = gguf_header(3, TERN_MAX_TENSORS, TERN_MAX_METADATA);
     b.p = realloc(b.p, 40 << 20);

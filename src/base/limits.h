@@ -5,7 +5,7 @@
 
 enum {
     TERN_MAX_DIMS          = 4,          /* dimensions of a tensor                         */
-    TERN_MAX_TENSORS       = 1 << 20,    /* tensors of one model                           */
+    TERN_MAX_TENSORS       = 1 << 18,    /* tensors of one model                           */
     TERN_MAX_METADATA      = 1 << 16,    /* metadata entries of one file                   */
     TERN_MAX_KEY           = 1 << 16,    /* bytes of a metadata key or a tensor name       */
     TERN_MAX_SHARDS        = 1 << 14,    /* files of one split model                       */

@@ -384,10 +384,14 @@ static tern_status read_one(gguf *g, uint64_t split[3], tern_error *err)
     TERN_TRY(read_entries(g, (size_t)tensors, &e, err));
     size_t pad = (size_t)(-g->c.at & (alignment - 1)), data_at;
     if (tern_add_overflow(g->c.at, pad, &data_at)) data_at = g->c.size;
-    for (size_t i = 0; i < tensors; i++) {
-        tern_source_tensor t;
-        TERN_TRY(make_tensor(g, &e[i], data_at, alignment, &end, &t, err));
-        TERN_TRY(tern_reader_tensor(g->r, &t, err));
+    /* Twice: a bad entry is found before names are hashed, which costs most. */
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass == 1) TERN_TRY(tern_reader_reserve(g->r, (size_t)tensors, err));
+        for (size_t i = end = 0; i < tensors; i++) {
+            tern_source_tensor t;
+            TERN_TRY(make_tensor(g, &e[i], data_at, alignment, &end, &t, err));
+            if (pass == 1) TERN_TRY(tern_reader_tensor(g->r, &t, err));
+        }
     }
     /* Everything fits: only now are bytes copied. */
     for (size_t i = first; i < g->r->p->tensor.n; i++) {

@@ -8,7 +8,7 @@
 
 typedef struct tern_names {
     uint64_t  key[2];
-    uint32_t *slot;     /* index + 1; 0: free. A power of two, at most half full */
+    struct { uint32_t index, hash; } *slot;   /* index + 1; 0: free. A power of two, at most half full */
     size_t    slots, n;
 } tern_names;
 
@@ -18,6 +18,6 @@ size_t tern_names_find(const tern_names *t, const void *items, size_t stride, co
  * nothing is entered; else *other is SIZE_MAX. false: out of memory. */
 bool tern_names_add(tern_names *t, tern_arena *a, const void *items, size_t stride, size_t index, size_t *other);
 /* Room for n names in all; false: out of memory. */
-bool tern_names_reserve(tern_names *t, tern_arena *a, const void *items, size_t stride, size_t n);
+bool tern_names_reserve(tern_names *t, tern_arena *a, size_t n);
 
 #endif

@@ -48,6 +48,9 @@ typedef struct tern_format {
 /* Map one more file of the source; its index is the count before. */
 TERN_USE_RESULT tern_status tern_reader_map(tern_reader *r, const char *path, tern_source_file *out, tern_error *err);
 
+/* Room for n more tensors, when the file says how many: a table that grows hashes every name again. */
+TERN_USE_RESULT tern_status tern_reader_reserve(tern_reader *r, size_t n, tern_error *err);
+
 /* Enter one tensor or metadata value, in the order of the file. The name and all that the value points to must
  * live as long as the source. Errors: FORMAT (the name is already there), MEMORY. */
 TERN_USE_RESULT tern_status tern_reader_tensor(tern_reader *r, const tern_source_tensor *t, tern_error *err);

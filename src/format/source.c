@@ -71,6 +71,14 @@ tern_status tern_reader_map(tern_reader *r, const char *path, tern_source_file *
     return st;
 }
 
+tern_status tern_reader_reserve(tern_reader *r, size_t n, tern_error *err)
+{
+    struct tern_source_private *p = r->p;
+    size_t total = p->tensor.n + n;
+    if (tern_vec_reserve(&p->tensor, total) && tern_names_reserve(&p->by_name, &p->arena, total)) return TERN_OK;
+    return tern_reader_no_memory(err);
+}
+
 tern_status tern_reader_tensor(tern_reader *r, const tern_source_tensor *t, tern_error *err)
 {
     size_t other, at = r->p->tensor.n;
