@@ -363,6 +363,10 @@ TEST(gguf_faults)
     b = gguf_header(3, 1, 0);
     put_tensor(&b, "a", UINT64_C(1) << 62, 0, 0), put_data(&b, 64);
     expect_gguf(&b, TERN_ERR_FORMAT, "'a' at offset 0 takes");
+    b = gguf_header(3, 1, 0);   /* rows: 2^32 times 2^32 */
+    put_text(&b, "a"), put_u32(&b, 3), put_u64(&b, 8), put_u64(&b, UINT64_C(1) << 32), put_u64(&b, UINT64_C(1) << 32);
+    put_u32(&b, 0), put_u64(&b, 0), put_data(&b, 64);
+    expect_gguf(&b, TERN_ERR_FORMAT, "'a': dimension 2 is 4294967296, which cannot be");
     b = gguf_header(3, 1, 0);
     put_tensor(&b, "a", 32, 39, 0), put_data(&b, 64);
     expect_gguf(&b, TERN_ERR_UNSUPPORTED, "'a' has type MXFP4");
