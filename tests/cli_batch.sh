@@ -1,0 +1,57 @@
+# tern batch: every kind of input, errors that do not stop it, and going on after a kill.
+. "$(dirname "$0")/lib.sh"
+D=$DATA/models-stories260k
+if [ ! -r "$D/stories260K.bin" ]; then
+    echo "SKIP: stories260K is not there"
+    exit 0
+fi
+M="-m $D/stories260K.bin --tokenizer $D/tok512.bin --greedy -n 12"
+
+printf 'The cat\n\nA dog, "big"\r\nLily' >"$WORK/p.txt"
+printf '"The cat"\n{"prompt": "A dog, \\"big\\""}\n{"prompt": "Lily", "id": 7}\n' >"$WORK/p.jsonl"
+printf '["The cat", {"prompt": "A dog, \\"big\\""}, "Lily"]' >"$WORK/p.json"
+printf 'id,prompt\n1,The cat\n2,"A dog, ""big"""\n3,Lily\n' >"$WORK/p.csv"
+for kind in txt jsonl json csv; do
+    run 0 batch $M "$WORK/p.$kind" "$WORK/$kind.out"
+    [ ! -s "$WORK/out" ] || bad "batch prints on standard output"
+    grep -q "3 of 3 prompts answered, 0 failed" "$WORK/err" || bad "$kind: $(cat "$WORK/err")"
+    [ "$(wc -l <"$WORK/$kind.out")" = 3 ] || bad "$kind: $(wc -l <"$WORK/$kind.out") lines"
+    cmp -s "$WORK/txt.out" "$WORK/$kind.out" || bad "$kind gives other answers than txt"
+done
+grep -q '^{"index":1,"prompt":"A dog, \\"big\\"","text":"' "$WORK/txt.out" || bad "second line: $(sed -n 2p "$WORK/txt.out")"
+text=$("$TERN" run $M -q Lily)
+grep -qF "\"text\":\"$text\"" "$WORK/txt.out" || bad "batch and run say different things: $text"
+printf 'id,question\n1,The cat\n' >"$WORK/q.csv"
+run 0 batch $M --field question "$WORK/q.csv" "$WORK/q.out"
+grep -q '"prompt":"The cat"' "$WORK/q.out" || bad "--field: $(cat "$WORK/q.out")"
+
+# a bad line is an error of its own
+{ echo '"The cat"'; echo 'nonsense'; echo '{"other": 1}'; printf '"%s"\n' "$(printf 'word %.0s' $(seq 1 600))"; echo '"Lily"'; } >"$WORK/bad.jsonl"
+run 1 batch $M "$WORK/bad.jsonl" "$WORK/bad.out"
+[ "$(wc -l <"$WORK/bad.out")" = 5 ] || bad "errors stop the batch"
+[ "$(grep -c '"error"' "$WORK/bad.out")" = 3 ] || bad "$(grep -c '"error"' "$WORK/bad.out") errors, want 3"
+
+# an earlier run that was cut anywhere is completed to the same file
+size=$(wc -c <"$WORK/txt.out")
+for cut in 0 1 50 100 $((size / 2)) $((size - 1)) "$size"; do
+    head -c "$cut" "$WORK/txt.out" >"$WORK/again.out"
+    run 0 batch $M "$WORK/p.txt" "$WORK/again.out"
+    cmp -s "$WORK/txt.out" "$WORK/again.out" || bad "cut at $cut bytes: not completed to the same file"
+done
+
+# killed while it works
+for i in $(seq 1 200); do echo "Story number $i"; done >"$WORK/many.txt"
+"$TERN" batch $M -q "$WORK/many.txt" "$WORK/whole.out" || bad "many prompts fail"
+"$TERN" batch $M -q "$WORK/many.txt" "$WORK/killed.out" &
+pid=$!
+for i in $(seq 200); do
+    [ -s "$WORK/killed.out" ] && break
+    sleep 0.05
+done
+kill -KILL $pid
+wait $pid 2>/dev/null
+done_before=$(wc -l <"$WORK/killed.out")
+run 0 batch $M "$WORK/many.txt" "$WORK/killed.out"
+cmp -s "$WORK/whole.out" "$WORK/killed.out" || bad "after a kill at $done_before of 200 lines the file differs"
+echo "killed after $done_before of 200 lines"
+finish
