@@ -78,10 +78,17 @@ static void *make_rows(tern_rng *r, tern_type t, size_t N, size_t K, flavour f, 
     return p;
 }
 
-static int32_t sum_of(const int8_t *q, size_t n)
+/* Where code k of row m lies, as kernel.h says: (M/8, ldq/4, B, 4). */
+static int8_t *code_of(const tern_act *a, size_t m, size_t k)
+{
+    size_t B = m / 8 == (a->M - 1) / 8 && a->M % 8 ? a->M % 8 : 8;
+    return a->q + m / 8 * 8 * a->ldq + (k / 4 * B + m % 8) * 4 + k % 4;
+}
+
+static int32_t sum_of(const tern_act *a, size_t m, size_t k, size_t n)
 {
     int32_t s = 0;
-    for (size_t i = 0; i < n; i++) s += q[i];
+    for (size_t i = 0; i < n; i++) s += *code_of(a, m, k + i);
     return s;
 }
 
@@ -90,20 +97,22 @@ static void fill_sums(tern_act *a)
 {
     const size_t G = a->groups;
     for (size_t m = 0; m < a->M; m++) {
-        const int8_t *q = a->q + m * a->ldq;
         for (size_t g = 0; g < G; g++) {
-            if (a->kind == TERN_ACT_a8_row) a->sum[m * G + g] = sum_of(q + 256 * g, a->K - 256 * g < 256 ? a->K - 256 * g : 256);
+            if (a->kind == TERN_ACT_a8_row) a->sum[g * a->ldm + m] = sum_of(a, m, 256 * g, a->K - 256 * g < 256 ? a->K - 256 * g : 256);
             if (a->kind == TERN_ACT_a8_32) {
-                a->sum[m * G + g]    = sum_of(q + 32 * g, 32);
-                a->sum8[m * G + g]   = -8 * a->sum[m * G + g];
-                a->sum128[m * G + g] = -128 * a->sum[m * G + g];
+                size_t i = g * a->ldm + m;
+                a->sum[i]    = sum_of(a, m, 32 * g, 32);
+                a->sum8[i]   = -8 * a->sum[i];
+                a->sum128[i] = -128 * a->sum[i];
             }
             if (a->kind == TERN_ACT_a8_256) {
-                for (size_t i = 0; i < 16; i++) a->sum16[(m * G + g) * 16 + i] = (int16_t)sum_of(q + 256 * g + 16 * i, 16);
-                for (size_t i = 0; i < 8; i++) a->sum32[(m * G + g) * 8 + i] = (int16_t)sum_of(q + 256 * g + 32 * i, 32);
+                for (size_t i = 0; i < 16; i++)
+                    a->sum16[((g * 8 + i / 2) * a->ldm + m) * 2 + i % 2] = (int16_t)sum_of(a, m, 256 * g + 16 * i, 16);
+                for (size_t i = 0; i < 8; i++)
+                    a->sum32[((g * 4 + i / 2) * a->ldm + m) * 2 + i % 2] = (int16_t)sum_of(a, m, 256 * g + 32 * i, 32);
             }
         }
-        if (a->kind == TERN_ACT_a8_row) a->total[m] = sum_of(q, a->K);
+        if (a->kind == TERN_ACT_a8_row) a->total[m] = sum_of(a, m, 0, a->K);
     }
 }
 
@@ -120,7 +129,8 @@ static void *make_act(tern_rng *r, tern_act *a, tern_act_kind kind, size_t M, si
     tern_act_quantize(a, *x, K, 0, M);
     if (f == SATURATED && kind != TERN_ACT_none) {   /* -128 may stand in a8_row only */
         int low = kind == TERN_ACT_a8_row ? -128 : -127;
-        for (size_t m = 0; m < M; m++) memset(a->q + m * a->ldq, m % 3 == 0 ? low : m % 3 == 1 ? 127 : low + 1, K);
+        for (size_t m = 0; m < M; m++)
+            for (size_t k = 0; k < K; k++) *code_of(a, m, k) = (int8_t)(m % 3 == 0 ? low : m % 3 == 1 ? 127 : low + 1);
         fill_sums(a);
     }
     if (f == NON_FINITE && kind == TERN_ACT_a8_row && M > 2) a->d[2] = NAN;
@@ -314,13 +324,13 @@ TEST(the_reference_is_right)
                 double sum = 0, size = 0;
                 for (size_t k = 0; k < K; k++) {
                     double v = type->act == TERN_ACT_none ? (double)x[m * K + k]
-                             : (double)a.q[m * a.ldq + k] * (double)(type->act == TERN_ACT_a8_row ? a.d[m] :
-                               a.d[m * a.groups + k / (type->act == TERN_ACT_a8_32 ? 32 : 256)]);
+                             : (double)*code_of(&a, m, k) * (double)(type->act == TERN_ACT_a8_row ? a.d[m] :
+                               a.d[k / (type->act == TERN_ACT_a8_32 ? 32 : 256) * a.ldm + m]);
                     sum  += v * (double)row[k];
                     size += fabs(v * (double)row[k]);
                     if (type->act != TERN_ACT_none)   /* half a step, and the rounding of the step itself */
                         CHECK(fabs(v - (double)x[m * K + k]) <= 0.50001 * (double)(type->act == TERN_ACT_a8_row ? a.d[m] :
-                              a.d[m * a.groups + k / (type->act == TERN_ACT_a8_32 ? 32 : 256)]));
+                              a.d[k / (type->act == TERN_ACT_a8_32 ? 32 : 256) * a.ldm + m]));
                 }
                 CHECK_MSG(fabs((double)y[m * N + n] - 0.5 * sum) <= 1e-6 * size, "%s: %g, want %g", type->name,
                           (double)y[m * N + n], 0.5 * sum);

@@ -4,32 +4,31 @@
 #include "base/half.h"
 
 #include <math.h>
-#include <string.h>
 
 static size_t pad64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
 /* Carves arrays from `p` when it is not NULL; returns the bytes used. */
 static size_t carve(tern_act *a, uint8_t *p)
 {
-    size_t used = 0, M = a->M, G = a->groups;
+    size_t used = 0, M = a->M, all = a->groups * a->ldm;
 #define ARRAY(field, bytes) do { if (p) a->field = (void *)(p + used); used += pad64(bytes); } while (0)
     ARRAY(q, M * a->ldq);
     switch (a->kind) {
     case TERN_ACT_a8_row:
         ARRAY(d, M * 4);
         ARRAY(total, M * 4);
-        ARRAY(sum, M * G * 4);
+        ARRAY(sum, all * 4);
         break;
     case TERN_ACT_a8_32:
-        ARRAY(d, M * G * 4);
-        ARRAY(sum, M * G * 4);
-        ARRAY(sum8, M * G * 4);
-        ARRAY(sum128, M * G * 4);
+        ARRAY(d, all * 4);
+        ARRAY(sum, all * 4);
+        ARRAY(sum8, all * 4);
+        ARRAY(sum128, all * 4);
         break;
     default:
-        ARRAY(d, M * G * 4);
-        ARRAY(sum16, M * G * 32);
-        ARRAY(sum32, M * G * 16);
+        ARRAY(d, all * 4);
+        ARRAY(sum16, all * 32);
+        ARRAY(sum32, all * 16);
     }
 #undef ARRAY
     return used;
@@ -37,7 +36,8 @@ static size_t carve(tern_act *a, uint8_t *p)
 
 static void shape(tern_act *a, tern_act_kind kind, size_t M, size_t K)
 {
-    *a = (tern_act){ .kind = kind, .M = M, .K = K, .ldq = pad64(K) | 64,
+    /* odd multiples of a cache line: rows and groups then spread over the sets of a cache */
+    *a = (tern_act){ .kind = kind, .M = M, .K = K, .ldq = pad64(K) | 64, .ldm = M <= 16 ? M : ((M + 15) & ~(size_t)15) | 16,
                      .groups = kind == TERN_ACT_a8_32 ? (K + 31) / 32 : (K + 255) / 256 };
 }
 
@@ -67,18 +67,10 @@ static uint32_t absmax_bits(const float *x, size_t n)
     return top;
 }
 
-static void round_all(int8_t *q, const float *x, float scale, long low, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        long v = lrintf(x[i] * scale);   /* |x * scale| <= 127 (1 + 2^-22) */
-        q[i] = (int8_t)(v < low ? low : v > 127 ? 127 : v);
-    }
-}
-
-static int32_t sum_of(const int8_t *q, size_t n)
+static int32_t sum_of(const tern_act *a, size_t m, size_t k, size_t n)
 {
     int32_t s = 0;
-    for (size_t i = 0; i < n; i++) s += q[i];
+    for (size_t i = 0; i < n; i++) s += *tern_act_code(a, m, k + i);
     return s;
 }
 
@@ -103,44 +95,43 @@ static void quantize_scalar(tern_act *a, const float *x, size_t m)
 {
     const bool   row   = a->kind == TERN_ACT_a8_row;
     const size_t width = row ? a->K : a->kind == TERN_ACT_a8_32 ? 32 : 256;
-    int8_t *q = a->q + m * a->ldq;
     for (size_t g = 0; g * width < a->K; g++) {
-        float scale, *d = row ? a->d + m : a->d + m * a->groups + g;
-        if (tern_act_scale(a->kind, absmax_bits(x + g * width, width), &scale, d))
-            round_all(q + g * width, x + g * width, scale, row ? -128 : -127, width);
-        else
-            memset(q + g * width, 0, width);
+        float scale, *d = a->d + g * a->ldm + m;   /* a8_row: g is 0 */
+        bool  codes = tern_act_scale(a->kind, absmax_bits(x + g * width, width), &scale, d);
+        for (size_t k = g * width; k < (g + 1) * width; k++) {
+            long v = codes ? lrintf(x[k] * scale) : 0, low = row ? -128 : -127;   /* |x * scale| <= 127 (1 + 2^-22) */
+            *tern_act_code(a, m, k) = (int8_t)(v < low ? low : v > 127 ? 127 : v);
+        }
     }
+    for (size_t k = a->K; k < a->ldq; k++) *tern_act_code(a, m, k) = 0;
 }
 
-/* The sums of row m, and the padding of q. */
-static void finish_scalar(tern_act *a, size_t m)
+static void sums_scalar(tern_act *a, size_t m)
 {
     const size_t G = a->groups;
-    int8_t *q = a->q + m * a->ldq;
-    memset(q + a->K, 0, a->ldq - a->K);
     switch (a->kind) {
     case TERN_ACT_a8_row:
         a->total[m] = 0;
         for (size_t g = 0; g < G; g++) {
-            a->sum[m * G + g] = sum_of(q + g * 256, g * 256 + 256 <= a->K ? 256 : a->K - g * 256);
-            a->total[m] += a->sum[m * G + g];
+            int32_t s = sum_of(a, m, g * 256, g * 256 + 256 <= a->K ? 256 : a->K - g * 256);
+            a->sum[g * a->ldm + m] = s;
+            a->total[m] += s;
         }
         break;
     case TERN_ACT_a8_32:
         for (size_t g = 0; g < G; g++) {
-            int32_t s = sum_of(q + g * 32, 32);
-            a->sum[m * G + g]    = s;
-            a->sum8[m * G + g]   = -8 * s;
-            a->sum128[m * G + g] = -128 * s;
+            int32_t s = sum_of(a, m, g * 32, 32);
+            a->sum[g * a->ldm + m]    = s;
+            a->sum8[g * a->ldm + m]   = -8 * s;
+            a->sum128[g * a->ldm + m] = -128 * s;
         }
         break;
     default:
         for (size_t g = 0; g < G * 8; g++) {
-            int32_t low = sum_of(q + g * 32, 16), high = sum_of(q + g * 32 + 16, 16);
-            a->sum16[m * G * 16 + 2 * g]     = (int16_t)low;
-            a->sum16[m * G * 16 + 2 * g + 1] = (int16_t)high;
-            a->sum32[m * G * 8 + g]          = (int16_t)(low + high);
+            int32_t low = sum_of(a, m, g * 32, 16), high = sum_of(a, m, g * 32 + 16, 16);
+            a->sum16[(g * a->ldm + m) * 2]               = (int16_t)low;
+            a->sum16[(g * a->ldm + m) * 2 + 1]           = (int16_t)high;
+            a->sum32[(g / 2 * a->ldm + m) * 2 + (g & 1)] = (int16_t)(low + high);
         }
     }
 }
@@ -149,6 +140,6 @@ void tern_act_quantize_scalar(tern_act *a, const float *x, size_t ldx, size_t be
 {
     for (size_t m = begin; m < end; m++) {
         quantize_scalar(a, x + m * ldx, m);
-        finish_scalar(a, m);
+        sums_scalar(a, m);
     }
 }

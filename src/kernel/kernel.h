@@ -30,7 +30,9 @@
 
 /* --- activations --- */
 
-/* M rows of K activations as int8. q and the sums of a row are contiguous; rows lie `ldq` and `groups` apart.
+/* M rows of K activations as int8. A tile takes eight rows at once and finds what belongs to them side by side: rows
+ * are in blocks of eight (the last may have fewer, B), four consecutive codes of every row of a block lie together,
+ * and so do the scales and sums of one group. tern_act_code() says where a code is.
  *
  *   a8_row   one scale per row, BitNet's formula as in transformers: scale = 127 / max(absmax, 1e-5),
  *            q = x * scale rounded half to even, within [-128, 127]; d = 1 / scale.
@@ -39,23 +41,36 @@
  *            d = absmax / 127, q = x * (127 / absmax) rounded half to even, within [-127, 127];
  *            absmax < 2^-100 gives d = 0, q = 0.
  *            a8_32 sum: of every group; sum8 and sum128: -8 and -128 times that.
- *            a8_256 sum16, sum32: of every 16 and every 32 columns.
+ *            a8_256 sum16, sum32: of every 16 and every 32 columns, those of neighbours (2p, 2p+1) as a pair.
  * A group (a8_row: a row) that holds an infinity or a NaN gets d = NaN and q = 0: what it touches becomes NaN.
  * q is padded with zeros up to ldq. */
 typedef struct tern_act {
     tern_act_kind kind;
     size_t   M, K;
-    size_t   ldq;       /* int8 from row to row of q: an odd multiple of 64, so that rows do not share cache sets */
+    size_t   ldq;       /* int8 of one row in q, an odd multiple of 64                                            */
     size_t   groups;    /* scale groups of a row: columns / 32 or / 256, rounded up                               */
-    int8_t  *q;         /* (M,ldq)                                                                                */
-    float   *d;         /* a8_row: (M); else (M,groups)                                                           */
-    int32_t *sum;       /* a8_row and a8_32: (M,groups)                                                           */
-    int32_t *sum8, *sum128;      /* a8_32: (M,groups)                                                             */
+    size_t   ldm;       /* elements from group to group of what follows: M, padded where it is large              */
+    int8_t  *q;         /* (M/8,ldq/4,B,4), B rows in the block: 8, or M % 8 in the last                          */
+    float   *d;         /* a8_row: (M); else (groups,ldm)                                                         */
+    int32_t *sum;       /* a8_row and a8_32: (groups,ldm)                                                         */
+    int32_t *sum8, *sum128;      /* a8_32: (groups,ldm)                                                           */
     int32_t *total;              /* a8_row: (M)                                                                   */
-    int16_t *sum16, *sum32;      /* a8_256: (M,groups*16), (M,groups*8)                                           */
+    int16_t *sum16, *sum32;      /* a8_256: (groups*8,ldm,2), (groups*4,ldm,2)                                    */
     const float *f;     /* kind none: the floats themselves, rows ldf apart                                       */
     size_t   ldf;
 } tern_act;
+
+/* Rows in the block of row m, and the first four codes of that row: code k is k / 4 * 4 * B + k % 4 further. */
+static inline size_t tern_act_block(const tern_act *a, size_t m)
+{
+    size_t left = a->M - m / 8 * 8;
+    return left < 8 ? left : 8;
+}
+static inline int8_t *tern_act_row(const tern_act *a, size_t m) { return a->q + m / 8 * 8 * a->ldq + m % 8 * 4; }
+static inline int8_t *tern_act_code(const tern_act *a, size_t m, size_t k)
+{
+    return tern_act_row(a, m) + k / 4 * 4 * tern_act_block(a, m) + k % 4;
+}
 
 /* Bytes that M rows take, a multiple of 64; 0 for kind none. */
 size_t tern_act_size(tern_act_kind kind, size_t M, size_t K);

@@ -175,6 +175,14 @@ void tern_tq1_codes(int8_t code[256], const void *block_)
             }
 }
 
+/* n codes of row m from column k on. */
+static void codes_of(int8_t *q, const tern_act *a, size_t m, size_t k, size_t n)
+{
+    const size_t  step = 4 * tern_act_block(a, m);
+    const int8_t *p = tern_act_row(a, m) + k / 4 * step;
+    for (size_t i = 0; i < n; i += 4, p += step) memcpy(q + i, p, 4);
+}
+
 static int32_t dot(const int8_t *w, const int8_t *a, int n)
 {
     int32_t s = 0;
@@ -191,8 +199,9 @@ static void scaled_row(const tern_matrix *w, const uint8_t *row, const tern_act 
     for (size_t i = 0; i < w->K / tern_types[w->type].elems; i++) {
         decode(&b, w->type, row, i);
         for (int c = 0; c < n; c++) {
-            const int8_t *q = a->q + (m + (size_t)c) * a->ldq + i * (size_t)b.width;
-            float d_a = a->kind == TERN_ACT_a8_row ? a->d[m + (size_t)c] : a->d[(m + (size_t)c) * a->groups + i];
+            int8_t q[256];
+            codes_of(q, a, m + (size_t)c, i * (size_t)b.width, (size_t)b.width);
+            float d_a = a->d[(a->kind == TERN_ACT_a8_row ? 0 : i * a->ldm) + m + (size_t)c];
             int32_t isum = 0, msum = 0;
             for (int g = 0; g * b.group < b.width; g++) {
                 isum += b.s[g] * dot(b.code + g * b.group, q + g * b.group, b.group);
@@ -218,7 +227,11 @@ static void ternary_row(const tern_matrix *w, const uint8_t *row, const tern_act
         for (size_t j = 0; j < width; j++)
             code[j] = (int8_t)((w->type == TERN_TYPE_t2 ? row[(k + j) / 4] >> j % 4 * 2 & 3
                                                         : row[k / 4 + j % 32] >> (6 - j / 32 * 2) & 3) - 1);
-        for (int c = 0; c < n; c++) isum[c] += dot(code, a->q + (m + (size_t)c) * a->ldq + k, (int)width);
+        for (int c = 0; c < n; c++) {
+            int8_t q[128];
+            codes_of(q, a, m + (size_t)c, k, width);
+            isum[c] += dot(code, q, (int)width);
+        }
     }
     for (int c = 0; c < n; c++)
         out[(m + (size_t)c) * ldy] = (float)isum[c] * (d_w * a->d[m + (size_t)c]) * w->scale;

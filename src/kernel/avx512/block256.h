@@ -49,7 +49,7 @@ TERN_INLINE __m512i pair_of(const uint8_t *p, int i, bool is_signed)
     return is_signed ? _mm512_cvtepi8_epi16(bytes) : _mm512_cvtepu8_epi16(bytes);
 }
 
-TERN_INLINE void rows_256(tern_type t, int M, const tern_matrix *w, const uint8_t *p, const tern_act *a, size_t m,
+TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, const uint8_t *p, const tern_act *a, size_t m,
                           __mmask16 rows, float *y, size_t ldy)
 {
     const bool minimum = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_q2_k;
@@ -58,15 +58,15 @@ TERN_INLINE void rows_256(tern_type t, int M, const tern_matrix *w, const uint8_
     const int  offset_bits = t == TERN_TYPE_q6_k ? 5 : t == TERN_TYPE_q3_k ? 2 : t == TERN_TYPE_iq4_xs ? 7 : 0;
     const size_t size  = (t == TERN_TYPE_q4_k ? 148 : t == TERN_TYPE_q5_k ? 180 : t == TERN_TYPE_q6_k ? 212 :
                           t == TERN_TYPE_q2_k ? 84 : t == TERN_TYPE_q3_k ? 116 : 140) * 16;
-    const size_t G = a->groups, ldq = a->ldq, lds = wide ? G * 8 : G * 16;
-    const int8_t  *q_a = a->q + m * ldq;
-    const float   *d_a = a->d + m * G;
-    const int16_t *sum = (wide ? a->sum32 : a->sum16) + m * lds;
+    const size_t lds = 2 * a->ldm;
+    const int8_t  *q_a = tern_act_row(a, m);
+    const float   *d_a = a->d + m;
+    const int16_t *sum = (wide ? a->sum32 : a->sum16) + 2 * m;
     __m512 acc[8];
     TERN_UNROLL
     for (int i = 0; i < M; i++) acc[i] = _mm512_setzero_ps();
 
-    for (size_t g = 0; g < G; g++, p += size, q_a += 256, sum += 2 * pairs) {
+    for (size_t g = 0; g < a->groups; g++, p += size, q_a += 64 * S, d_a += a->ldm) {
         const uint8_t *scale = p + 64, *least = scale + 32 * pairs;
         const uint8_t *q = least + (minimum && t != TERN_TYPE_q2_k ? 128 : 0);
         const uint8_t *h = q + (t == TERN_TYPE_q3_k ? 16 : 32) * 64;
@@ -75,7 +75,7 @@ TERN_INLINE void rows_256(tern_type t, int M, const tern_matrix *w, const uint8_
         for (int i = 0; i < M; i++) isum[i] = msum[i] = _mm512_setzero_si512();
 
         TERN_UNROLL
-        for (int j = 0; j < pairs; j++) {
+        for (int j = 0; j < pairs; j++, sum += lds) {
             __m512i s2 = pair_of(scale, j, !minimum), t2 = s2;
             if (t == TERN_TYPE_q2_k) {
                 t2 = _mm512_srli_epi16(s2, 4);
@@ -94,19 +94,19 @@ TERN_INLINE void rows_256(tern_type t, int M, const tern_matrix *w, const uint8_
                     const int k = (2 * j + half) * width + 4 * c;
                     __m512i code = codes_256(t, q, h, k);
                     TERN_UNROLL
-                    for (int i = 0; i < M; i++) dot[i] = dot4(dot[i], code, four(q_a + (size_t)i * ldq + k));
+                    for (int i = 0; i < M; i++) dot[i] = dot4_at(dot[i], code, q_a + (size_t)k / 4 * S + 4 * i);
                 }
                 TERN_UNROLL
                 for (int i = 0; i < M; i++) isum[i] = _mm512_add_epi32(isum[i], _mm512_mullo_epi32(dot[i], s));
             }
             TERN_UNROLL
-            for (int i = 0; i < M; i++) msum[i] = _mm512_dpwssd_epi32(msum[i], t2, four(sum + (size_t)i * lds + 2 * j));
+            for (int i = 0; i < M; i++) msum[i] = dot2_at(msum[i], t2, sum + 2 * i);
         }
 
         const __m512 d = minimum ? halves(p) : _mm512_load_ps((const void *)p);
         TERN_UNROLL
         for (int i = 0; i < M; i++) {
-            __m512 s = _mm512_set1_ps(d_a[(size_t)i * G + g]);
+            __m512 s = _mm512_set1_ps(d_a[i]);
             if (!minimum) isum[i] = _mm512_sub_epi32(isum[i], _mm512_slli_epi32(msum[i], (unsigned)offset_bits));
             acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(d, s), _mm512_cvtepi32_ps(isum[i]), acc[i]);
             if (minimum)
@@ -122,8 +122,8 @@ TERN_INLINE void tile_256(tern_type t, const tern_matrix *w, const void *panel, 
                           size_t begin, size_t end, float *y, size_t ldy)
 {
     const __mmask16 mask = (__mmask16)((1u << rows) - 1);
-#define BODY(M) rows_256(t, M, w, panel, a, m, mask, y, ldy)
-    TERN_BLOCKS_OF_8(begin, end, m, BODY)
+#define BODY(M, S) rows_256(t, M, S, w, panel, a, m, mask, y, ldy)
+    TERN_BLOCKS_OF_8(a, begin, end, m, BODY)
 #undef BODY
 }
 

@@ -23,40 +23,43 @@ TERN_INLINE __m512i codes_32(tern_type t, const uint8_t *p, int c)
     return code;
 }
 
-TERN_INLINE void rows_32(tern_type t, int M, const tern_matrix *w, const uint8_t *panel, const tern_act *a, size_t m,
+TERN_INLINE void rows_32(tern_type t, int M, size_t S, const tern_matrix *w, const uint8_t *panel, const tern_act *a, size_t m,
                          __mmask16 rows, float *y, size_t ldy)
 {
     const bool   minimum = t == TERN_TYPE_q4_1 || t == TERN_TYPE_q5_1;
     const size_t header  = minimum ? 128 : 64, codes = (tern_types[t].bytes - (minimum ? 4 : 2)) * 16;
-    const size_t G = a->groups, ldq = a->ldq;
-    const int8_t  *q   = a->q + m * ldq;
-    const float   *d_a = a->d + m * G;
-    const int32_t *sum = (t == TERN_TYPE_q8_0 || t == TERN_TYPE_iq4_nl ? a->sum128 : minimum ? a->sum : a->sum8) + m * G;
+    const int8_t  *q   = tern_act_row(a, m);
+    const float   *d_a = a->d + m;
+    const int32_t *sum = (t == TERN_TYPE_q8_0 || t == TERN_TYPE_iq4_nl ? a->sum128 : minimum ? a->sum : a->sum8) + m;
+    const uint8_t *head = panel, *p = panel;
     __m512 acc[8];
     TERN_UNROLL
     for (int i = 0; i < M; i++) acc[i] = _mm512_setzero_ps();
 
-    for (size_t g = 0; g < G; g++, q += 32) {
-        const uint8_t *pair = panel + g / 2 * (header + 2 * codes), *p = pair + header + g % 2 * codes;
-        const __m512 d = halves(pair + g % 2 * 32);
+    for (size_t g = 0; g < a->groups; g++, q += 8 * S, d_a += a->ldm, sum += a->ldm, head += 32, p += codes) {
+        if (g % 2 == 0) {
+            head = p;
+            p += header;
+        }
+        const __m512 d = halves(head);
         __m512i dot[8];
         TERN_UNROLL
         for (int i = 0; i < M; i++)
-            dot[i] = minimum ? _mm512_setzero_si512() : _mm512_set1_epi32(sum[(size_t)i * G + g]);
+            dot[i] = minimum ? _mm512_setzero_si512() : _mm512_set1_epi32(sum[i]);
         TERN_UNROLL
         for (int c = 0; c < 8; c++) {
             __m512i code = codes_32(t, p, c);
             TERN_UNROLL
-            for (int i = 0; i < M; i++) dot[i] = dot4(dot[i], code, four(q + (size_t)i * ldq + 4 * c));
+            for (int i = 0; i < M; i++) dot[i] = dot4_at(dot[i], code, q + (size_t)c * S + 4 * i);
         }
         TERN_UNROLL
         for (int i = 0; i < M; i++) {
-            if (t == TERN_TYPE_q5_0) dot[i] = _mm512_add_epi32(dot[i], _mm512_set1_epi32(sum[(size_t)i * G + g]));
-            __m512 s = _mm512_set1_ps(d_a[(size_t)i * G + g]);
+            if (t == TERN_TYPE_q5_0) dot[i] = _mm512_add_epi32(dot[i], _mm512_set1_epi32(sum[i]));
+            __m512 s = _mm512_set1_ps(d_a[i]);
             acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(d, s), _mm512_cvtepi32_ps(dot[i]), acc[i]);
             if (minimum) {
-                __m512 msum = _mm512_set1_ps((float)sum[(size_t)i * G + g]);
-                acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(halves(pair + 64 + g % 2 * 32), s), msum, acc[i]);
+                __m512 msum = _mm512_set1_ps((float)sum[i]);
+                acc[i] = _mm512_fmadd_ps(_mm512_mul_ps(halves(head + 64), s), msum, acc[i]);
             }
         }
     }
@@ -69,8 +72,8 @@ TERN_INLINE void tile_32(tern_type t, const tern_matrix *w, const void *panel, s
                          size_t begin, size_t end, float *y, size_t ldy)
 {
     const __mmask16 mask = (__mmask16)((1u << rows) - 1);
-#define BODY(M) rows_32(t, M, w, panel, a, m, mask, y, ldy)
-    TERN_BLOCKS_OF_8(begin, end, m, BODY)
+#define BODY(M, S) rows_32(t, M, S, w, panel, a, m, mask, y, ldy)
+    TERN_BLOCKS_OF_8(a, begin, end, m, BODY)
 #undef BODY
 }
 

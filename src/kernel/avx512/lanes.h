@@ -14,19 +14,26 @@
 #define TERN_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Call body(M) with M a constant in 1..8: every M has its own code, in which all loops over M are taken apart. */
-#define TERN_BLOCKS_OF_8(begin, end, m, body) \
-    for (size_t m = (begin), left_; m < (end); m += left_ < 8 ? left_ : 8) { \
-        left_ = (end) - m; \
-        switch (left_) { \
-        case 1: body(1); break; \
-        case 2: body(2); break; \
-        case 3: body(3); break; \
-        case 4: body(4); break; \
-        case 5: body(5); break; \
-        case 6: body(6); break; \
-        case 7: body(7); break; \
-        default: body(8); \
+/* Call body(M, S) for blocks of activation rows, S four times the rows of the block: whole blocks at once, with M a
+ * constant in 1..8, so that every M has its own code in which all loops over M are taken apart; single rows where
+ * [begin,end) cuts a block. */
+#define TERN_BLOCKS_OF_8(a, begin, end, m, body) \
+    for (size_t m = (begin), rows_; m < (end); m += rows_) { \
+        rows_ = tern_act_block((a), m); \
+        if (m % 8 != 0 || (end) - m < rows_) { \
+            body(1, 4 * rows_); \
+            rows_ = 1; \
+            continue; \
+        } \
+        switch (rows_) { \
+        case 1: body(1, 4); break; \
+        case 2: body(2, 8); break; \
+        case 3: body(3, 12); break; \
+        case 4: body(4, 16); break; \
+        case 5: body(5, 20); break; \
+        case 6: body(6, 24); break; \
+        case 7: body(7, 28); break; \
+        default: body(8, 32); \
         } \
     }
 
@@ -43,6 +50,22 @@ TERN_INLINE __m512 halves(const uint8_t *p)   /* sixteen half floats */
 }
 /* acc + sum over the four bytes of a lane of w (unsigned) * a (signed). */
 TERN_INLINE __m512i dot4(__m512i acc, __m512i w, __m512i a) { return _mm512_dpbusd_epi32(acc, w, a); }
+
+struct tern_four { int8_t byte[4]; };
+
+/* The same with the four bytes at p in every lane. Written out, for gcc 12 does not fold the broadcast into the
+ * instruction, and then the front end, not the multipliers, is the limit. */
+TERN_INLINE __m512i dot4_at(__m512i acc, __m512i w, const int8_t *p)
+{
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*(const struct tern_four *)(const void *)p));
+    return acc;
+}
+/* acc + sum over the two 16-bit numbers of a lane of w * those at p. */
+TERN_INLINE __m512i dot2_at(__m512i acc, __m512i w, const int16_t *p)
+{
+    __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*(const struct tern_four *)(const void *)p));
+    return acc;
+}
 
 TERN_INLINE __m512i low4(__m512i v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
 TERN_INLINE __m512i high4(__m512i v) { return low4(_mm512_srli_epi16(v, 4)); }

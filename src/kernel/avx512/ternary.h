@@ -9,7 +9,7 @@
 #include "kernel/avx512/lanes.h"
 
 /* isum[i][half] += products of `blocks` times 128 columns; `descending`: element j + 32 i in bits 6 - 2 i. */
-TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int8_t *q, size_t ldq, size_t blocks,
+TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int8_t *q, size_t S, size_t blocks,
                              __m512i isum[8][2])
 {
     if (M <= 3) {
@@ -18,7 +18,7 @@ TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int
         for (int i = 0; i < M; i++)
             TERN_UNROLL
             for (int j = 0; j < 4; j++) acc[i][j][0] = acc[i][j][1] = _mm512_setzero_si512();
-        for (size_t b = 0; b < blocks; b++, p += 1024, q += 128)
+        for (size_t b = 0; b < blocks; b++, p += 1024, q += 32 * S)
             TERN_UNROLL
             for (int c = 0; c < 8; c++) {
                 __m512i raw0 = column(p, (size_t)(2 * c)), raw1 = column(p, (size_t)(2 * c + 1));
@@ -29,7 +29,7 @@ TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int
                     __m512i w0 = _mm512_and_si512(raw0, mask), w1 = _mm512_and_si512(raw1, mask);
                     TERN_UNROLL
                     for (int i = 0; i < M; i++) {
-                        __m512i a = four(q + (size_t)i * ldq + k);
+                        __m512i a = four(q + (size_t)k / 4 * S + 4 * i);
                         acc[i][j][0] = dot4(acc[i][j][0], w0, a);
                         acc[i][j][1] = dot4(acc[i][j][1], w1, a);
                     }
@@ -44,7 +44,7 @@ TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int
                     isum[i][half] = _mm512_add_epi32(isum[i][half], _mm512_srai_epi32(acc[i][j][half], (unsigned)(2 * j)));
         return;
     }
-    for (size_t b = 0; b < blocks; b++, p += 1024, q += 128)
+    for (size_t b = 0; b < blocks; b++, p += 1024, q += 32 * S)
         TERN_UNROLL
         for (int c = 0; c < 8; c++) {
             __m512i raw0 = column(p, (size_t)(2 * c)), raw1 = column(p, (size_t)(2 * c + 1));
@@ -55,7 +55,7 @@ TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int
                 __m512i w0 = _mm512_and_si512(shifted(raw0, -2 * j), mask), w1 = _mm512_and_si512(shifted(raw1, -2 * j), mask);
                 TERN_UNROLL
                 for (int i = 0; i < M; i++) {
-                    __m512i a = four(q + (size_t)i * ldq + k);
+                    __m512i a = four(q + (size_t)k / 4 * S + 4 * i);
                     isum[i][0] = dot4(isum[i][0], w0, a);
                     isum[i][1] = dot4(isum[i][1], w1, a);
                 }
@@ -64,7 +64,7 @@ TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int
 }
 
 /* One scale for all: i2_s, and t2 packed as it. */
-TERN_INLINE void rows_i2_s(int M, const tern_matrix *w, const uint8_t *p, const tern_act *a, size_t m, size_t rows,
+TERN_INLINE void rows_i2_s(int M, size_t S, const tern_matrix *w, const uint8_t *p, const tern_act *a, size_t m, size_t rows,
                            float *y, size_t ldy)
 {
     __m512i isum[8][2];
@@ -72,7 +72,7 @@ TERN_INLINE void rows_i2_s(int M, const tern_matrix *w, const uint8_t *p, const 
     memcpy(&d_w, w->tail, 4);
     TERN_UNROLL
     for (int i = 0; i < M; i++) isum[i][0] = isum[i][1] = _mm512_set1_epi32(-a->total[m + (size_t)i]);
-    dot_ternary(M, true, p, a->q + m * a->ldq, a->ldq, (w->K + 127) / 128, isum);
+    dot_ternary(M, true, p, tern_act_row(a, m), S, (w->K + 127) / 128, isum);
     TERN_UNROLL
     for (int i = 0; i < M; i++)
         TERN_UNROLL
@@ -86,13 +86,13 @@ TERN_INLINE void rows_i2_s(int M, const tern_matrix *w, const uint8_t *p, const 
 TERN_INLINE void tile_i2_s(const tern_matrix *w, const void *panel, size_t rows, const tern_act *a,
                            size_t begin, size_t end, float *y, size_t ldy)
 {
-#define BODY(M) rows_i2_s(M, w, panel, a, m, rows, y, ldy)
-    TERN_BLOCKS_OF_8(begin, end, m, BODY)
+#define BODY(M, S) rows_i2_s(M, S, w, panel, a, m, rows, y, ldy)
+    TERN_BLOCKS_OF_8(a, begin, end, m, BODY)
 #undef BODY
 }
 
 /* A scale for every 256 columns: tq2_0, and tq1_0 packed as it. */
-TERN_INLINE void rows_tq(int M, const tern_matrix *w, const uint8_t *p, const tern_act *a, size_t m, size_t rows,
+TERN_INLINE void rows_tq(int M, size_t S, const tern_matrix *w, const uint8_t *p, const tern_act *a, size_t m, size_t rows,
                          float *y, size_t ldy)
 {
     __m512 acc[8][2];
@@ -101,8 +101,8 @@ TERN_INLINE void rows_tq(int M, const tern_matrix *w, const uint8_t *p, const te
     for (size_t g = 0; g < a->groups; g++, p += 66 * 32) {
         __m512i isum[8][2];
         TERN_UNROLL
-        for (int i = 0; i < M; i++) isum[i][0] = isum[i][1] = _mm512_set1_epi32(-a->sum[(m + (size_t)i) * a->groups + g]);
-        dot_ternary(M, false, p + 64, a->q + m * a->ldq + 256 * g, a->ldq, 2, isum);
+        for (int i = 0; i < M; i++) isum[i][0] = isum[i][1] = _mm512_set1_epi32(-a->sum[g * a->ldm + m + (size_t)i]);
+        dot_ternary(M, false, p + 64, tern_act_row(a, m) + 64 * S * g, S, 2, isum);
         TERN_UNROLL
         for (int i = 0; i < M; i++)
             TERN_UNROLL
@@ -124,8 +124,8 @@ TERN_INLINE void rows_tq(int M, const tern_matrix *w, const uint8_t *p, const te
 TERN_INLINE void tile_tq(const tern_matrix *w, const void *panel, size_t rows, const tern_act *a,
                          size_t begin, size_t end, float *y, size_t ldy)
 {
-#define BODY(M) rows_tq(M, w, panel, a, m, rows, y, ldy)
-    TERN_BLOCKS_OF_8(begin, end, m, BODY)
+#define BODY(M, S) rows_tq(M, S, w, panel, a, m, rows, y, ldy)
+    TERN_BLOCKS_OF_8(a, begin, end, m, BODY)
 #undef BODY
 }
 
