@@ -725,6 +725,22 @@ TEST(attention_window_softcap_bidirectional)
     attention_case(&both, TERN_TYPE_f16, 2, (const int32_t[]){ 290, 100 }, false, &rng);
 }
 
+static int32_t step_end(tern_rng *rng, int32_t seq, int32_t left) { return left > 3 ? left - 3 : left > 0; }
+
+/* 31 heads times 6 spans are more than the slots of spread decoding, so it goes round twice. */
+TEST(attention_spread_in_rounds)
+{
+    tern_rng rng = { .seed = test_seed() };
+    tern_attention_spec a = { .H = 31, .K = 31, .D = 4, .scale = 0.5f };
+    talk   s = talk_new(&a, TERN_TYPE_f32, &rng, 1, (const int32_t[]){ 1300 });
+    float *whole = talk_run(&s, &a, TERN_TYPE_f32, step_all, &rng, 0, false), *spread = talk_run(&s, &a, TERN_TYPE_f32, step_end, &rng, 3, false);
+    CHECK_SAME_BITS(spread, whole, (size_t)(1300 * 31 * 4));
+    for (int32_t i = 0; i < 1300 * 31 * 4; i++) close_to("attention", whole[i], s.want[i], 5e-5);
+    free(whole);
+    free(spread);
+    talk_free(&s);
+}
+
 static int open_pools(void **state)
 {
     tern_error err = {0};
@@ -753,6 +769,7 @@ int main(void)
         cmocka_unit_test(attention_of_several_conversations),
         cmocka_unit_test(attention_shapes),
         cmocka_unit_test(attention_window_softcap_bidirectional),
+        cmocka_unit_test(attention_spread_in_rounds),
     };
     return cmocka_run_group_tests(tests, open_pools, close_pools);
 }
