@@ -31,7 +31,8 @@ typedef struct tern_vec_ops {
 
     /* --- rows of n --- */
     void (*rmsnorm)(float *y, const float *x, const float *w, float eps, size_t n);
-    void (*layernorm)(float *y, const float *x, const float *w, const float *bias, float eps, size_t n);   /* bias may be NULL */
+    /* bias may be NULL */
+    void (*layernorm)(float *y, const float *x, const float *w, const float *bias, float eps, size_t n);
     /* (y[c], y[c+n]) = (x[c], x[c+n]) turned by the angle with this cosine and sine, c in [0, n); y may be x */
     void (*rotate)(float *y, const float *x, const float *cosine, const float *sine, size_t n);
 

@@ -194,7 +194,8 @@ static void attend_span(const context *c, const block *b, const room *w, int32_t
 }
 
 /* (m, l, acc) = the fold of itself and a later span (m_span, l_span, o), acc and o (D). The start is (-infinity, 0, 0). */
-static void merge(const tern_vec_ops *vec, float *m, float *l, float *acc, float m_span, float l_span, const float *o, size_t D)
+static void merge(const tern_vec_ops *vec, float *m, float *l, float *acc, float m_span, float l_span, const float *o,
+                  size_t D)
 {
     float top = *m > m_span ? *m : m_span, e[2] = { *m - top, m_span - top };
     vec->exp(e, e, 2);
@@ -205,8 +206,15 @@ static void merge(const tern_vec_ops *vec, float *m, float *l, float *acc, float
 
 static void take_queries(const context *c, const block *b, const room *w)
 {
+    const size_t width = c->G * c->D;
     for (size_t row = 0; row < b->rows; row++)
-        memcpy(w->q + row * c->G * c->D, c->q + (b->row + row) * c->ldq + b->head * c->G * c->D, c->G * c->D * sizeof *w->q);
+        memcpy(w->q + row * width, c->q + (b->row + row) * c->ldq + b->head * width, width * sizeof *w->q);
+}
+
+/* Where the result of query head g of the block's key/value head goes. */
+static float *result(const context *c, const block *b, size_t row, size_t g)
+{
+    return c->out + (b->row + row) * c->ldo + (b->head * c->G + g) * c->D;
 }
 
 static void attend_block(const context *c, const block *b, const room *w)
@@ -223,11 +231,11 @@ static void attend_block(const context *c, const block *b, const room *w)
         attend_span(c, b, w, span);
         for (size_t x = 0; x < R; x++) {
             range k = cut(keys_of(c, b, x / c->G), span * TERN_SPAN, (span + 1) * TERN_SPAN);
-            if (k.from < k.to) merge(c->vec, &w->m[x], &w->l[x], w->acc + x * D, w->m_span[x], w->l_span[x], w->o + x * D, D);
+            if (k.from >= k.to) continue;
+            merge(c->vec, &w->m[x], &w->l[x], w->acc + x * D, w->m_span[x], w->l_span[x], w->o + x * D, D);
         }
     }
-    for (size_t x = 0; x < R; x++)
-        c->vec->scale(c->out + (b->row + x / c->G) * c->ldo + (b->head * c->G + x % c->G) * D, w->acc + x * D, 1 / w->l[x], D);
+    for (size_t x = 0; x < R; x++) c->vec->scale(result(c, b, x / c->G, x % c->G), w->acc + x * D, 1 / w->l[x], D);
 }
 
 /* --- cutting the batch --- */
@@ -253,6 +261,21 @@ size_t tern_cpu_aux_bytes(const tern_node *node)
     return SLOTS * G * ((size_t)node->u.attention.D + 4) * sizeof(float);
 }
 
+/* Fold the span in `w` into the block's results (one row), which `m` and `l` (G) belong to. */
+static void fold_span(const context *c, const block *b, const room *w, float *m, float *l, bool first, bool last)
+{
+    for (size_t g = 0; g < c->G; g++) {
+        float *y = result(c, b, 0, g);
+        if (first) {
+            m[g] = -INFINITY;
+            l[g] = 0;
+            memset(y, 0, c->D * sizeof *y);
+        }
+        merge(c->vec, &m[g], &l[g], y, w->m_span[g], w->l_span[g], w->o + g * c->D, c->D);
+        if (last) c->vec->scale(y, y, 1 / l[g], c->D);
+    }
+}
+
 /* Single rows with long contexts and fewer of them than threads: spans go round the threads, SLOTS at a time; behind a
  * barrier, each pair of row and head is folded by one thread in the order of its spans. */
 static void attend_spread(const context *c, float *aux, const room *w, int i, int n)
@@ -260,49 +283,34 @@ static void attend_spread(const context *c, float *aux, const room *w, int i, in
     const size_t K = (size_t)c->spec->K, G = c->G, D = c->D, pairs = (size_t)c->r->batch->rows * K;
     float *o = aux, *m_span = o + SLOTS * G * D, *l_span = m_span + SLOTS * G, *m = l_span + SLOTS * G, *l = m + SLOTS * G;
 
-    size_t total = 0;
-    for (size_t pair = 0; pair < pairs; pair++) {
-        block b = block_from(c, pair / K, 1);
-        range k = keys_of_block(c, &b);
-        total += (size_t)((k.to - 1) / TERN_SPAN - k.from / TERN_SPAN + 1);
-    }
-    for (size_t begin = 0; begin < total; begin += SLOTS) {
-        for (int phase = 0; phase < 2; phase++) {   /* spans, then folds */
+    size_t items = SLOTS;   /* of all pairs, once they are counted */
+    for (size_t begin = 0; begin < items; begin += SLOTS)
+        for (int folding = 0; folding < 2; folding++) {
             size_t item = 0;
             for (size_t pair = 0; pair < pairs; pair++) {
                 block b = block_from(c, pair / K, 1);
                 b.head  = pair % K;
                 range   k = keys_of_block(c, &b);
                 int32_t first = k.from / TERN_SPAN, last = (k.to - 1) / TERN_SPAN;
-                bool    loaded = false;
                 for (int32_t span = first; span <= last; span++, item++) {
                     if (item < begin || item >= begin + SLOTS) continue;
                     size_t slot = item - begin;
-                    if (phase == 0 && slot % (size_t)n == (size_t)i) {
-                        room here = *w;
-                        here.o      = o + slot * G * D;
-                        here.m_span = m_span + slot * G;
-                        here.l_span = l_span + slot * G;
-                        if (!loaded) take_queries(c, &b, &here);
-                        loaded = true;
+                    if ((folding ? pair : slot) % (size_t)n != (size_t)i) continue;
+                    room here = *w;
+                    here.o      = o + slot * G * D;
+                    here.m_span = m_span + slot * G;
+                    here.l_span = l_span + slot * G;
+                    if (folding) {
+                        fold_span(c, &b, &here, m + pair * G, l + pair * G, span == first, span == last);
+                    } else {
+                        take_queries(c, &b, &here);
                         attend_span(c, &b, &here, span);
-                    } else if (phase == 1 && pair % (size_t)n == (size_t)i) {
-                        for (size_t g = 0; g < G; g++) {
-                            float *y = c->out + b.row * c->ldo + (b.head * G + g) * D, *mg = &m[pair * G + g], *lg = &l[pair * G + g];
-                            if (span == first) {
-                                *mg = -INFINITY;
-                                *lg = 0;
-                                memset(y, 0, D * sizeof *y);
-                            }
-                            merge(c->vec, mg, lg, y, m_span[slot * G + g], l_span[slot * G + g], o + (slot * G + g) * D, D);
-                            if (span == last) c->vec->scale(y, y, 1 / *lg, D);
-                        }
                     }
                 }
             }
+            items = item;
             tern_pool_barrier(c->r->pool);
         }
-    }
 }
 
 /* Worth spreading: threads would idle or finish unevenly, and some row has more than one span. */

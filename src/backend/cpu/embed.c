@@ -19,7 +19,11 @@ static void embed(const tern_run *r, const tern_node *node, const int32_t *which
 }
 
 void tern_cpu_embed(const tern_run *r, const tern_node *node, int i, int n) { embed(r, node, r->batch->token, i, n); }
-void tern_cpu_embed_position(const tern_run *r, const tern_node *node, int i, int n) { embed(r, node, r->batch->position, i, n); }
+
+void tern_cpu_embed_position(const tern_run *r, const tern_node *node, int i, int n)
+{
+    embed(r, node, r->batch->position, i, n);
+}
 
 void tern_cpu_want(const tern_run *r, const tern_node *node, int i, int n)
 {

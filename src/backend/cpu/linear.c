@@ -52,7 +52,9 @@ void tern_cpu_linear(const tern_run *r, const tern_node *node, int i, int n)
     for (size_t m = 0; m < M; m += step) {
         size_t end = M - m < step ? M : m + step;
         for (size_t p = first; p < last; p++) tern_matmul_panels(w, &a, y, ld, p, p + 1, m, end);
-        if (node->w->bias)
-            for (size_t t = m; t < end; t++) vec->add(y + t * ld + from, y + t * ld + from, node->w->bias + from, to - from);
+        for (size_t t = m; node->w->bias && t < end; t++) {
+            float *row = y + t * ld + from;
+            vec->add(row, row, node->w->bias + from, to - from);
+        }
     }
 }

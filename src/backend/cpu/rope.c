@@ -43,7 +43,8 @@ static void cosine_sine(float angle, float *cosine, float *sine)
 void tern_cpu_rope_table(const tern_run *r, const tern_node *node, int i, int n)
 {
     const tern_rope_spec *spec = &node->u.rope.spec;
-    const size_t half = (size_t)spec->dims / 2, items = tern_run_rows(r, node->out) * half, ld = r->plan->value[node->out].ld;
+    const size_t half = (size_t)spec->dims / 2, items = tern_run_rows(r, node->out) * half;
+    const size_t ld = r->plan->value[node->out].ld;
     float *table = tern_run_floats(r, node->out);
     for (size_t item = items * (size_t)i / (size_t)n; item < items * ((size_t)i + 1) / (size_t)n; item++) {
         size_t row = item / half, c = item % half;

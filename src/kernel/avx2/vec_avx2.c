@@ -44,7 +44,8 @@ static inline lanes l_sign(lanes x, lanes s)
 }
 static inline __m256 power8(__m256 t)
 {
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_set1_epi32(0x3f800000)));
+    __m256i n = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(n, _mm256_set1_epi32(0x3f800000)));
 }
 static inline lanes l_power(lanes t) { return (lanes){ power8(t.a), power8(t.b) }; }
 static inline lanes l_f16(const uint16_t *p)
