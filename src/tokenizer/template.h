@@ -110,7 +110,7 @@ struct tern_jbound { tern_jvalue self; const tern_jfunction *f; };
 struct tern_jiter {
     bool ready;
     const char *type;                    /* "generator", "list_reverseiterator", ... */
-    tern_jcall_fn *fn; tern_jvalue source; tern_jargs args;
+    tern_jcall_fn *fn; tern_jvalue source, v[2]; tern_jargs args;
     tern_jvalue *items; size_t n, at;
 };
 

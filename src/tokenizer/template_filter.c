@@ -21,13 +21,13 @@ static bool want_int(tern_jrun *run, tern_jvalue v, int64_t otherwise, int64_t *
     return true;
 }
 
-/* A list in the clothes of the iterator that Python returns. */
-static bool as_iter(tern_jrun *run, const char *type, tern_jvalue list, tern_jvalue *out)
+/* What reversed() returns. */
+static bool as_iter(tern_jrun *run, tern_jvalue list, tern_jvalue *out)
 {
     tern_jiter *it = TERN_J_NEW(run, tern_jiter, 1);
     if (!it) return false;
     it->ready = true;
-    it->type = type;
+    it->type = "list_reverseiterator";
     it->items = list.u.list->items;
     it->n = list.u.list->n;
     *out = (tern_jvalue){ .kind = TERN_J_ITER, .u.iter = it };
@@ -35,13 +35,15 @@ static bool as_iter(tern_jrun *run, const char *type, tern_jvalue list, tern_jva
 }
 
 /* Put the work off until the first item is asked for, as a Python generator does. */
-static bool later(tern_jrun *run, tern_jcall_fn *fn, tern_jvalue source, const tern_jargs *a, tern_jvalue *out)
+static bool later(tern_jrun *run, tern_jcall_fn *fn, tern_jvalue source, const tern_jvalue *v, const tern_jargs *a, tern_jvalue *out)
 {
     tern_jiter *it = TERN_J_NEW(run, tern_jiter, 1);
     if (!it) return false;
     it->type = "generator";
     it->fn = fn;
     it->source = source;
+    it->v[0] = v[0];
+    it->v[1] = v[1];
     it->args = *a;
     *out = (tern_jvalue){ .kind = TERN_J_ITER, .u.iter = it };
     return true;
@@ -306,16 +308,13 @@ FILTER(filter_truncate)
     size_t n;
     if (!want_int(run, v[0], 255, &length) || (is_none(v[3]) ? (leeway = 5, false) : !want_int(run, v[3], 5, &leeway))) return false;
     if (!given(end) && !tern_j_make_string(run, "...", 3, &end)) return false;
-    if (self.kind == TERN_J_UNDEFINED || self.kind != TERN_J_STRING || end.kind != TERN_J_STRING) {
-        if (self.kind == TERN_J_UNDEFINED && end.kind == TERN_J_STRING) { *out = self; return true; }
-        return tern_j_fail(run, "truncate takes a string, not %s", tern_j_type(self));
-    }
+    if (end.kind != TERN_J_STRING || !tern_j_length(self, &n)) return tern_j_fail(run, "object of type '%s' has no len()", tern_j_type(self));
     if (length < (int64_t)end.u.s->length || leeway < 0) return tern_j_fail(run, "expected length >= %zu, got %lld", end.u.s->length, (long long)length);
-    n = self.u.s->length;
-    if (leeway > INT32_MAX || length > INT32_MAX || n <= (uint64_t)(length + leeway)) {
+    if (leeway > INT32_MAX || length > INT32_MAX || n <= (uint64_t)(length + leeway)) {   /* lists too, where they are short */
         *out = self;
         return true;
     }
+    if (self.kind != TERN_J_STRING) return tern_j_fail(run, "truncate takes a string, not %s", tern_j_type(self));
     tern_text t = { self.u.s->data, tern_j_offset(self.u.s, (size_t)length - end.u.s->length) };
     if (!tern_j_truth(v[1])) {
         size_t space = tern_j_find(t, (tern_text){ " ", 1 }, true);
@@ -506,23 +505,22 @@ FILTER(filter_reverse)
         *out = list;
         return true;
     }
-    return as_iter(run, "list_reverseiterator", list, out);
+    return as_iter(run, list, out);
 }
 
-FILTER(filter_items)
+FILTER(items_now)
 {
-    if (self.kind == TERN_J_UNDEFINED) {
-        tern_jvalue none;
-        return tern_j_make_list(run, TERN_J_LIST, NULL, 0, &none) && as_iter(run, "generator", none, out);
-    }
+    if (self.kind == TERN_J_UNDEFINED) return tern_j_make_list(run, TERN_J_LIST, NULL, 0, out);
     if (self.kind != TERN_J_DICT) return tern_j_fail(run, "Can only get item pairs from a mapping.");
     tern_jlist *l = tern_j_list_new(run, self.u.dict->n);
     for (size_t i = 0; l && i < l->n; i++) {
         tern_jvalue pair[2] = { self.u.dict->pairs[i].key, self.u.dict->pairs[i].value };
         if (!tern_j_make_list(run, TERN_J_TUPLE, pair, 2, &l->items[i])) return false;
     }
-    return l && as_iter(run, "generator", tern_j_of_list(l), out);
+    if (l) *out = tern_j_of_list(l);
+    return l != NULL;
 }
+FILTER(filter_items) { return later(run, items_now, self, v, a, out); }
 
 FILTER(filter_sort)
 {
@@ -590,9 +588,9 @@ static bool min_or_max(tern_jrun *run, tern_jvalue self, const tern_jvalue *v, i
 FILTER(filter_min) { return min_or_max(run, self, v, TERN_T_LT, out); }
 FILTER(filter_max) { return min_or_max(run, self, v, TERN_T_GT, out); }
 
-FILTER(filter_unique)
+FILTER(unique_now)
 {
-    tern_jvalue *items, *keys, *found, list;
+    tern_jvalue *items, *keys, *found;
     tern_jdict seen = { 0 };
     size_t n, m = 0;
     if (!tern_j_items(run, self, &items, &n) || !keys_of(run, items, n, v[1], tern_j_none(), tern_j_truth(v[0]), &keys)) return false;
@@ -604,8 +602,9 @@ FILTER(filter_unique)
         if (!tern_j_dict_set(run, &seen, keys[i], tern_j_none())) return false;
         kept[m++] = items[i];
     }
-    return tern_j_make_list(run, TERN_J_LIST, kept, m, &list) && as_iter(run, "generator", list, out);
+    return tern_j_make_list(run, TERN_J_LIST, kept, m, out);
 }
+FILTER(filter_unique) { return later(run, unique_now, self, v, a, out); }
 
 FILTER(filter_groupby)
 {
@@ -649,7 +648,7 @@ static bool push_piece(tern_jrun *run, tern_jlist *to, size_t *m, const tern_jva
     return true;
 }
 
-FILTER(filter_batch)
+FILTER(batch_now)
 {
     tern_jvalue *items;
     int64_t width;
@@ -667,10 +666,12 @@ FILTER(filter_batch)
         if (each > n) break;
     }
     l->n = m;
-    return as_iter(run, "generator", tern_j_of_list(l), out);
+    *out = tern_j_of_list(l);
+    return true;
 }
+FILTER(filter_batch) { return later(run, batch_now, self, v, a, out); }
 
-FILTER(filter_slice)
+FILTER(slice_now)
 {
     tern_jvalue *items;
     int64_t slices;
@@ -686,8 +687,10 @@ FILTER(filter_slice)
         if (!push_piece(run, l, &m, items + at, each + extra, extra ? 0 : each + 1, v[1])) return false;
         at += each + extra;
     }
-    return as_iter(run, "generator", tern_j_of_list(l), out);
+    *out = tern_j_of_list(l);
+    return true;
 }
+FILTER(filter_slice) { return later(run, slice_now, self, v, a, out); }
 
 FILTER(filter_attr)
 {
@@ -771,11 +774,11 @@ FILTER(reject_them) { return select_now(run, self, a, false, false, out); }
 FILTER(selectattr_them) { return select_now(run, self, a, true, true, out); }
 FILTER(rejectattr_them) { return select_now(run, self, a, true, false, out); }
 
-FILTER(filter_map) { return later(run, map_now, self, a, out); }
-FILTER(filter_select) { return later(run, select_them, self, a, out); }
-FILTER(filter_reject) { return later(run, reject_them, self, a, out); }
-FILTER(filter_selectattr) { return later(run, selectattr_them, self, a, out); }
-FILTER(filter_rejectattr) { return later(run, rejectattr_them, self, a, out); }
+FILTER(filter_map) { return later(run, map_now, self, v, a, out); }
+FILTER(filter_select) { return later(run, select_them, self, v, a, out); }
+FILTER(filter_reject) { return later(run, reject_them, self, v, a, out); }
+FILTER(filter_selectattr) { return later(run, selectattr_them, self, v, a, out); }
+FILTER(filter_rejectattr) { return later(run, rejectattr_them, self, v, a, out); }
 
 static const tern_jfunction filters[] = {
 #define TERN_FILTER(name, fn, params, required) { name, filter_##fn, params, required },

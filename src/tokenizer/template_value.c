@@ -613,7 +613,7 @@ bool tern_j_items(tern_jrun *run, tern_jvalue v, tern_jvalue **items, size_t *n)
         if (!it->ready) {
             tern_jvalue list;
             it->ready = true;
-            if (!tern_j_enter(run) || !it->fn(run, it->source, NULL, &it->args, &list)) return false;
+            if (!tern_j_enter(run) || !it->fn(run, it->source, it->v, &it->args, &list)) return false;
             run->depth--;
             it->items = list.u.list->items;
             it->n = list.u.list->n;

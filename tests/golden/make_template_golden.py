@@ -10,7 +10,7 @@ Writes beside itself:
                                 R FNV-1a-64 of the message of raise_exception, or E for any other error.
                                 Templates are named by path and FNV-1a-64 of their bytes; no template text is copied.
 """
-import datetime, json, os, sys
+import copy, datetime, json, os, sys
 import jinja2
 from transformers.utils.chat_template_utils import _cached_compile_jinja_template as compile_template
 
@@ -32,7 +32,7 @@ def fnv(data):
 def render(source, variables):
     """(output, None) or (None, exception)"""
     try:
-        out = compile_template(source).render(strftime_now=strftime_now, **variables)
+        out = compile_template(source).render(strftime_now=strftime_now, **copy.deepcopy(variables))   # indent changes lists
         out.encode()
         return out, None
     except Exception as e:
