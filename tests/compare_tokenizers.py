@@ -69,12 +69,18 @@ NEWER = [
 ]
 
 
+NEW = frozenset(c for a, b in NEWER for c in range(a, b + 1))
+
+
 def is_new(c):
-    return any(a <= c <= b for a, b in NEWER)
+    return c in NEW
+
+
+ASSIGNED = bytes(unicodedata.category(chr(c)) not in ("Cn", "Cs") for c in range(0x110000))
 
 
 def assigned(c):
-    return unicodedata.category(chr(c)) not in ("Cn", "Cs")
+    return ASSIGNED[c]
 
 
 class Texts:
@@ -277,7 +283,7 @@ def main():
     ap.add_argument("data")
     ap.add_argument("--count", type=int, default=100000)
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--only", default="")
+    ap.add_argument("--only", default="", help="vocabularies whose name contains it; several behind commas")
     ap.add_argument("--show", type=int, default=3)
     ap.add_argument("--time", action="store_true", help="1 MB of 'a' against 1 MB of prose instead")
     a = ap.parse_args()
@@ -286,7 +292,7 @@ def main():
         gzip.open(os.path.join(a.data, "tokenizers-bpe/sentencepiece/botchan.txt.gz"), "rt", encoding="utf-8").read()
     bad = 0
     for name, path, pre, make, takes_bytes in vocabularies(a.data, work):
-        if a.only not in name:
+        if not any(x in name for x in a.only.split(",")):
             continue
         if a.time:
             tern = Tern(a.build, path, pre)
