@@ -45,7 +45,8 @@ typedef enum tern_encode_flags {
  *   n         receives how many there are, also when they did not fit
  *
  * Time: O(size log size) whatever the text. Memory: O(size) from the tokenizer's allocator, given back.
- * Errors: ARG when they did not fit (n is then the room needed), MEMORY. */
+ * Errors: ARG when they did not fit (n is then the room needed), or when a pattern that the file brought along
+ * took too many steps on this text; MEMORY. */
 TERN_USE_RESULT tern_status tern_encode(const tern_tokenizer *t, const char *text, size_t size, unsigned flags,
                                         int32_t *ids, size_t capacity, size_t *n, tern_error *err);
 

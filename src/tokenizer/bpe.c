@@ -2,8 +2,8 @@
  *
  * A word starts as characters (or bytes); the best pair of neighbours becomes one symbol until none is left.
  * Best: lowest rank of the merge (GPT-2, `tokenizers`), lowest id of the result (tiktoken), or highest score
- * of the result (sentencepiece); among equals the leftmost. Pairs wait in a heap, symbols in a linked list,
- * so a word of n symbols costs O(n log n) however it merges. An entry of the heap is stale when the
+ * of the result (sentencepiece); among equals the leftmost. Pairs wait in a queue, symbols in a linked list,
+ * so a word of n symbols costs O(n log n) however it merges. An entry of the queue is stale when the
  * two symbols no longer have the length they had: symbols only ever grow.
  *
  * Two rows: `bpe` and `spm`, which also knows user-defined symbols, unused pieces and runs of unknowns. */
@@ -80,10 +80,91 @@ static entry heap_pop(tern_vec *heap)
     return top;
 }
 
+/* The queue of a long word. A heap of a million entries misses the cache at every level, so entries wait in
+ * batches: `run` is sorted and read from its front; what comes later than its end (`limit`) is only collected in
+ * `later` and sorted once the run is used up; what comes before goes through the heap. A megabyte of one letter
+ * is then a few runs that are sorted already. Measured, 1 MB of 'a' with GPT-2's merges: 0.19 s, with the heap alone 0.33 s. */
+enum { LONG_WORD = 512, SMALL_BATCH = 64 };
+
+static bool queue_push(tern_encoder *e, entry x)
+{
+    return e->batches && x.order > e->limit ? tern_vec_append(&e->later, &x, 1) : heap_push(&e->heap, x);
+}
+
+/* Sort `later` by order into `run`: eight passes of a byte, those that all entries share left out. */
+static bool sort_later(tern_encoder *e)
+{
+    size_t n = e->later.n;
+    e->run.n = 0;
+    if (!tern_vec_push(&e->run, n)) return false;
+    uint64_t differ = 0;
+    entry   *from = TERN_VEC(&e->later, entry), *to = TERN_VEC(&e->run, entry);
+    bool     sorted = true;   /* as in a row of one letter */
+    for (size_t i = 1; i < n; i++) {
+        differ |= from[i].order ^ from[0].order;
+        sorted = sorted && from[i - 1].order <= from[i].order;
+    }
+    for (int shift = 0; shift < 64 && !sorted; shift += 8) {
+        if (!(differ >> shift & 0xff)) continue;
+        size_t count[257] = { 0 };
+        for (size_t i = 0; i < n; i++) count[(from[i].order >> shift & 0xff) + 1]++;
+        for (int b = 0; b < 256; b++) count[b + 1] += count[b];
+        for (size_t i = 0; i < n; i++) to[count[from[i].order >> shift & 0xff]++] = from[i];
+        entry *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from == TERN_VEC(&e->later, entry)) {   /* an even number of passes ended where it began */
+        tern_vec swap = e->run;
+        e->run = e->later;
+        e->later = swap;
+    }
+    e->run.n = n;
+    e->run_at = 0;
+    e->limit = TERN_VEC(&e->run, entry)[n - 1].order;
+    e->later.n = 0;
+    return true;
+}
+
+/* The best entry; false when none is left. *ok turns false when memory runs out. */
+static bool queue_pop(tern_encoder *e, entry *x, bool *ok)
+{
+    for (;;) {
+        const entry *run = TERN_VEC(&e->run, entry);
+        bool heap = e->heap.n > 0, front = e->run_at < e->run.n;
+        if (heap && (!front || TERN_VEC(&e->heap, entry)[0].order < run[e->run_at].order)) {
+            *x = heap_pop(&e->heap);
+            return true;
+        }
+        if (front) {
+            *x = run[e->run_at++];
+            return true;
+        }
+        if (e->later.n == 0) return false;
+        if (e->later.n >= SMALL_BATCH) {
+            if (!(*ok = sort_later(e))) return false;
+            continue;
+        }
+        const entry *l = TERN_VEC(&e->later, entry);
+        for (size_t i = 0; i < e->later.n; i++) {
+            if (l[i].order > e->limit) e->limit = l[i].order;
+            if (!(*ok = heap_push(&e->heap, l[i]))) return false;
+        }
+        e->later.n = 0;
+    }
+}
+
+static void queue_begin(tern_encoder *e)
+{
+    e->heap.n = e->run.n = e->later.n = e->run_at = 0;
+    e->limit = 0;
+    e->batches = e->symbols.n >= LONG_WORD;
+}
+
 enum { FROZEN = -2 };   /* a symbol that takes part in no merge */
 
-/* Queue the pair (left, its next) when it can merge. `below` bounds the ids that may be made. */
-static bool offer(const tern_tokenizer *t, tern_encoder *e, tern_text word, int32_t left, int32_t below)
+/* Queue the pair (left, its next) when it can merge. */
+static bool offer(const tern_tokenizer *t, tern_encoder *e, tern_text word, int32_t left)
 {
     const symbol *s = TERN_VEC(&e->symbols, symbol);
     int32_t right = s[left].next;
@@ -93,7 +174,7 @@ static bool offer(const tern_tokenizer *t, tern_encoder *e, tern_text word, int3
     if (t->by_text) {
         if (size > t->longest) return true;
         made = tern_vocab_key(t, (tern_text){ word.data + s[left].at, size });
-        if (made < 0 || made >= below) return true;
+        if (made < 0) return true;
         order = t->by_score ? score_order((float)t->token[made].score) : (uint32_t)made;
     } else {
         int64_t rank = merge_rank(t, s[left].id, s[right].id);
@@ -101,30 +182,38 @@ static bool offer(const tern_tokenizer *t, tern_encoder *e, tern_text word, int3
         made = t->merge[rank].made;
         order = (uint32_t)rank;
     }
-    return heap_push(&e->heap, (entry){ (uint64_t)order << 32 | (uint32_t)left, size, made });
+    return queue_push(e, (entry){ (uint64_t)order << 32 | (uint32_t)left, size, made });
 }
 
-/* Merge the symbols of e->symbols until no pair is left. */
-static tern_status merge_all(const tern_tokenizer *t, tern_encoder *e, tern_text word, int32_t below, tern_error *err)
+/* Merge the symbols of e->symbols until no pair is left, or until a pair would make a symbol of `whole` bytes:
+ * then *cut receives the size of its left half. */
+static tern_status merge_until(const tern_tokenizer *t, tern_encoder *e, tern_text word, size_t whole, size_t *cut, tern_error *err)
 {
-    e->heap.n = 0;
     size_t n = e->symbols.n;
-    for (size_t i = 0; i + 1 < n; i++)
-        if (!offer(t, e, word, (int32_t)i, below)) return tern_no_memory(err, "merging");
-    while (e->heap.n) {
-        entry   top = heap_pop(&e->heap);
+    bool   ok = true;
+    queue_begin(e);
+    for (size_t i = 0; i + 1 < n && ok; i++) ok = offer(t, e, word, (int32_t)i);
+    for (entry top; ok && queue_pop(e, &top, &ok);) {
         symbol *s = TERN_VEC(&e->symbols, symbol);
         int32_t left = (int32_t)(uint32_t)top.order, right = s[left].next;
         if (s[left].size == 0 || right < 0 || s[left].size + s[right].size != top.size) continue;
+        if (top.size == whole) {
+            *cut = s[left].size;
+            return TERN_OK;
+        }
         s[left].id = top.made;
         s[left].size = top.size;
         s[left].next = s[right].next;
         if (s[right].next >= 0) s[s[right].next].prev = left;
         s[right].size = 0;
-        if (!offer(t, e, word, left, below)) return tern_no_memory(err, "merging");
-        if (s[left].prev >= 0 && !offer(t, e, word, s[left].prev, below)) return tern_no_memory(err, "merging");
+        ok = offer(t, e, word, left) && (s[left].prev < 0 || offer(t, e, word, s[left].prev));
     }
-    return TERN_OK;
+    return ok ? TERN_OK : tern_no_memory(err, "merging");
+}
+
+static tern_status merge_all(const tern_tokenizer *t, tern_encoder *e, tern_text word, tern_error *err)
+{
+    return merge_until(t, e, word, SIZE_MAX, NULL, err);
 }
 
 static symbol *add_symbol(tern_encoder *e, size_t at, size_t size, int32_t id)
@@ -245,7 +334,7 @@ static tern_status bpe_encode(const tern_tokenizer *t, tern_encoder *e, tern_tex
     e->symbols.n = 0;
     bool plain = t->spelling == TERN_SPELL_BYTE_LEVEL && t->subword_prefix.size + t->word_suffix.size == 0;
     tern_status st = plain ? byte_symbols(t, e, word, err) : char_symbols(t, e, word, err);
-    if (st == TERN_OK) st = merge_all(t, e, word, INT32_MAX, err);
+    if (st == TERN_OK) st = merge_all(t, e, word, err);
     if (st != TERN_OK || e->symbols.n == 0) return st;
     const symbol *s = TERN_VEC(&e->symbols, symbol);
     for (int32_t i = 0; i >= 0; i = s[i].next) tern_emit(e, s[i].id);
@@ -332,44 +421,19 @@ static tern_status spm_resegment(const tern_tokenizer *t, tern_encoder *e, tern_
         spm_emit(t, e, s, id);
         return TERN_OK;
     }
-    tern_vec symbols = e->symbols, heap = e->heap;
-    tern_vec_init(&e->symbols, t->mem, sizeof(symbol));
-    tern_vec_init(&e->heap, t->mem, sizeof(entry));
+    tern_vec    symbols = e->symbols;
     tern_status st = TERN_OK;
-    for (size_t i = 0, n; i < s.size; i += n) {
+    size_t      cut = 0;
+    tern_vec_init(&e->symbols, t->mem, sizeof(symbol));
+    for (size_t i = 0, n; i < s.size && st == TERN_OK; i += n) {
         int32_t cp;
         n = tern_utf8_decode(s.data + i, s.size - i, &cp);
         int32_t k = tern_vocab_key(t, (tern_text){ s.data + i, n });
-        if (!add_symbol(e, i, n, k)) { st = tern_no_memory(err, "merging"); goto done; }
+        if (!add_symbol(e, i, n, k)) st = tern_no_memory(err, "merging");
     }
-    e->heap.n = 0;
-    for (size_t i = 0; i + 1 < e->symbols.n; i++)
-        if (!offer(t, e, s, (int32_t)i, INT32_MAX)) { st = tern_no_memory(err, "merging"); goto done; }
-    size_t cut = 0;
-    while (e->heap.n) {
-        entry   top = heap_pop(&e->heap);
-        symbol *y = TERN_VEC(&e->symbols, symbol);
-        int32_t left = (int32_t)(uint32_t)top.order, right = y[left].next;
-        if (y[left].size == 0 || right < 0 || y[left].size + y[right].size != top.size) continue;
-        if (top.size == s.size) {
-            cut = y[left].size;
-            break;
-        }
-        y[left].id = top.made;
-        y[left].size = top.size;
-        y[left].next = y[right].next;
-        if (y[right].next >= 0) y[y[right].next].prev = left;
-        y[right].size = 0;
-        if (!offer(t, e, s, left, INT32_MAX) || (y[left].prev >= 0 && !offer(t, e, s, y[left].prev, INT32_MAX))) {
-            st = tern_no_memory(err, "merging");
-            goto done;
-        }
-    }
-done:
+    if (st == TERN_OK) st = merge_until(t, e, s, s.size, &cut, err);
     tern_vec_clear(&e->symbols);
-    tern_vec_clear(&e->heap);
     e->symbols = symbols;
-    e->heap = heap;
     if (st != TERN_OK) return st;
     if (cut == 0) {
         spm_emit(t, e, s, id);
@@ -393,7 +457,7 @@ static tern_status spm_encode(const tern_tokenizer *t, tern_encoder *e, tern_tex
         }
         if (!add_symbol(e, i, n, id)) return tern_no_memory(err, "merging");
     }
-    tern_status st = merge_all(t, e, word, INT32_MAX, err);
+    tern_status st = merge_all(t, e, word, err);
     e->last_unknown = false;
     for (int32_t i = e->symbols.n ? 0 : -1; st == TERN_OK && i >= 0;) {
         const symbol *s = TERN_VEC(&e->symbols, symbol) + i;

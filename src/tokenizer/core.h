@@ -249,7 +249,11 @@ struct tern_encoder {
     int32_t   *ids;
     size_t     capacity, n;
     bool       last_unknown; /* unigram, sentencepiece: runs of unknown are one   */
-    tern_vec   symbols, heap;/* BPE                                               */
+    tern_vec   symbols;      /* BPE                                               */
+    tern_vec   heap, run, later;   /* its queue: bpe.c                            */
+    size_t     run_at;
+    uint64_t   limit;
+    bool       batches;
     tern_vec   path;         /* unigram                                           */
     tern_regex_run **runs;   /* (n_split) opened when first needed                */
     size_t     last_piece;   /* ids of the last word, for tiktoken's byte interface */

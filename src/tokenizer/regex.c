@@ -22,7 +22,7 @@ struct tern_regex_run {
     pcre2_match_context *limits;
 };
 
-enum { MATCH_LIMIT = 50000000, HEAP_LIMIT_KIB = 1 << 18 };
+enum { MATCH_LIMIT = 10000000, HEAP_LIMIT_KIB = 1 << 18 };
 
 #define SPACE "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 #define WORD  "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}"

@@ -1,4 +1,6 @@
 /* Opening, encoding, decoding: the driver of the five stages described in core.h. */
+#include <dirent.h>
+
 #include "base/file.h"
 #include "tokenizer/core.h"
 #include "tokenizer/unicode.h"
@@ -44,15 +46,28 @@ void tern_tokenizer_close(tern_tokenizer *t)
     tern_memory_free(t->mem, t, sizeof *t);
 }
 
-/* The vocabulary file of a folder, in the order of preference; NULL when it has none. */
-static char *vocabulary_in(tern_arena *a, const char *directory)
+/* The vocabulary file of a folder: tokenizer.json, tokenizer.model, or the one tokenizer.bin or tok*.bin. */
+static tern_status vocabulary_in(tern_arena *a, const char *directory, char **out, tern_error *err)
 {
-    static const char *const names[] = { "tokenizer.json", "tokenizer.model", "tokenizer.bin", "tok512.bin" };
+    static const char *const names[] = { "tokenizer.json", "tokenizer.model", "tokenizer.bin" };
     for (size_t i = 0; i < TERN_COUNT(names); i++) {
-        char *path = tern_path_join(a, directory, names[i]);
-        if (path && tern_path_exists(path)) return path;
+        *out = tern_path_join(a, directory, names[i]);
+        if (!*out) return tern_no_memory(err, "opening a tokenizer");
+        if (tern_path_exists(*out)) return TERN_OK;
     }
-    return NULL;
+    *out = NULL;
+    tern_status st = TERN_OK;
+    DIR *d = opendir(directory);
+    for (struct dirent *e; d && st == TERN_OK && (e = readdir(d)) != NULL;) {
+        size_t n = strlen(e->d_name);
+        if (n < 7 || memcmp(e->d_name, "tok", 3) != 0 || strcmp(e->d_name + n - 4, ".bin") != 0) continue;
+        if (*out) st = tern_fail(err, TERN_ERR_UNSUPPORTED, "'%s' has more than one tok*.bin: name the tokenizer", directory);
+        else if (!(*out = tern_path_join(a, directory, e->d_name))) st = tern_no_memory(err, "opening a tokenizer");
+    }
+    if (d) closedir(d);
+    if (st == TERN_OK && !*out)
+        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "'%s' has no tokenizer.json, tokenizer.model, tokenizer.bin or tok*.bin", directory);
+    return st;
 }
 
 static tern_status open_file(tern_tokenizer *t, const char *path, const char *pre, tern_error *err)
@@ -96,14 +111,9 @@ tern_status tern_tokenizer_open(const char *path, const char *pre, const tern_al
     *out = NULL;
     tern_status st = make(mem, &t, err);
     if (st != TERN_OK) return st;
-    const char *file = path;
-    if (tern_path_is_directory(path)) {
-        file = vocabulary_in(&t->arena, path);
-        if (!file) {
-            st = tern_fail(err, TERN_ERR_UNSUPPORTED, "'%s' has no tokenizer.json, tokenizer.model or tokenizer.bin", path);
-            goto done;
-        }
-    }
+    char *inside = NULL;
+    if (tern_path_is_directory(path)) TERN_TRY(vocabulary_in(&t->arena, path, &inside, err));
+    const char *file = inside ? inside : path;
     TERN_TRY(named(open_file(t, file, pre, err), file, err));
     *out = t;
     t = NULL;
@@ -122,11 +132,8 @@ tern_status tern_tokenizer_from_source(const tern_source *s, const char *file, c
     if (s->kind == TERN_SOURCE_GGUF) {
         TERN_TRY(named(tern_read_metadata(t, s, NULL, err), s->path, err));
     } else {
-        const char *path = vocabulary_in(&t->arena, s->directory);
-        if (!path) {
-            st = tern_fail(err, TERN_ERR_UNSUPPORTED, "'%s' has no tokenizer beside it", s->path);
-            goto done;
-        }
+        char *path;
+        TERN_TRY(vocabulary_in(&t->arena, s->directory, &path, err));
         TERN_TRY(named(open_file(t, path, NULL, err), path, err));
         /* config.json and generation_config.json may say more than the tokenizer's files */
         if (s->kind == TERN_SOURCE_HF) {
@@ -320,6 +327,8 @@ tern_status tern_encode(const tern_tokenizer *t, const char *text, size_t size, 
     tern_arena_init(&e.scratch, t->mem, 1 << 16);
     tern_vec_init(&e.symbols, t->mem, 20);
     tern_vec_init(&e.heap, t->mem, 16);
+    tern_vec_init(&e.run, t->mem, 16);
+    tern_vec_init(&e.later, t->mem, 16);
     tern_vec_init(&e.path, t->mem, 16);
     e.runs = t->n_split <= TERN_COUNT(few) ? few : TERN_NEW(&e.scratch, tern_regex_run *, t->n_split);
     if (!e.runs) {
@@ -346,6 +355,8 @@ done:
     for (size_t i = 0; e.runs && i < t->n_split; i++) tern_regex_end(e.runs[i]);
     tern_vec_clear(&e.symbols);
     tern_vec_clear(&e.heap);
+    tern_vec_clear(&e.run);
+    tern_vec_clear(&e.later);
     tern_vec_clear(&e.path);
     tern_arena_clear(&e.scratch);
     return st;
