@@ -61,6 +61,8 @@ static tern_status read(tern_tokenizer *t, const char *path, const uint8_t *data
     t->roles.bos = V > 1 ? 1 : -1;
     t->roles.eos = V > 2 ? 2 : -1;
     t->roles.add_bos = true;
+    /* llama2.c trains with BOS between texts and no EOS: a text ends where the next would begin. */
+    for (size_t id = 1; id < V && id < 3; id++) t->token[id].ends = true;
     st = tern_spm_use(t, "bpe", true, err);
 done:
     tern_vec_clear(&spelled);
