@@ -34,6 +34,7 @@
 #include <tern/base.h>
 #include <tern/bench.h>
 #include <tern/chat.h>
+#include <tern/convert.h>
 #include <tern/check.h>
 #include <tern/generate.h>
 #include <tern/model.h>

@@ -73,6 +73,12 @@ bool tern_path_exists(const char *path)
     return stat(path, &sb) == 0;
 }
 
+bool tern_path_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 char *tern_path_join(tern_arena *a, const char *dir, const char *name)
 {
     size_t n = strlen(dir), m = strlen(name);

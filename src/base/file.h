@@ -19,6 +19,8 @@ void tern_map_forget(const tern_map *m, size_t offset, size_t size);
 
 bool tern_path_is_directory(const char *path);
 bool tern_path_exists(const char *path);
+/* Whether both name the same existing file or folder. */
+bool tern_path_same(const char *a, const char *b);
 /* dir/name in the arena; NULL when out of memory. */
 char *tern_path_join(tern_arena *a, const char *dir, const char *name);
 /* The folder of `path` ("." when it has none) and the name behind its last slash. */

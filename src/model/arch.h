@@ -34,6 +34,9 @@ struct tern_arch {
     const char *gguf;               /* values of general.architecture, separated by spaces, or NULL  */
     const char *hf;                 /* values of config.json's model_type or architectures[0], or NULL */
     tern_source_kind other;         /* llama2c or bitllama: this kind too; TERN_SOURCE_GGUF: none    */
+    bool interleaved;               /* GGUF files hold the rows of q and k in the order of interleaved rotation */
+    const struct tern_arch *as;     /* without a GGUF form of its own: the architecture whose graph this is, */
+    float as_eps;                   /* with that epsilon in its norms; NULL: none                            */
     const tern_config_row *config;
     size_t n_config;
     const tern_tensor_row *tensor;

@@ -69,7 +69,7 @@ static void forward(tern_builder *b, const tern_model *m)
 }
 
 const tern_arch tern_arch_bitllama = {
-    .name = "bitllama", .other = TERN_SOURCE_BITLLAMA,
+    .name = "bitllama", .other = TERN_SOURCE_BITLLAMA, .as = &tern_arch_bitnet, .as_eps = 1e-24f,
     .config = config, .n_config = TERN_COUNT(config), .tensor = tensor, .n_tensor = TERN_COUNT(tensor),
     .prepare = prepare, .finish = finish, .forward = forward,
 };

@@ -74,7 +74,7 @@ static void forward(tern_builder *b, const tern_model *m)
 }
 
 const tern_arch tern_arch_llama = {
-    .name = "llama", .gguf = "llama", .hf = "llama mistral LlamaForCausalLM MistralForCausalLM", .other = TERN_SOURCE_LLAMA2C,
+    .name = "llama", .gguf = "llama", .hf = "llama mistral LlamaForCausalLM MistralForCausalLM", .other = TERN_SOURCE_LLAMA2C, .interleaved = true,
     .config = config, .n_config = TERN_COUNT(config), .tensor = tensor, .n_tensor = TERN_COUNT(tensor),
     .prepare = prepare, .forward = forward,
 };

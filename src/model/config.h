@@ -31,6 +31,9 @@ TERN_USE_RESULT tern_status tern_config_rope(const tern_source *s, const char *n
 /* Whether config.json's "layer_types" says that layer l slides exactly where `slides` does. Absent: true. */
 bool tern_config_layers_agree(const tern_source *s, const tern_config *c, bool (*slides)(const tern_config *c, int32_t l));
 
+/* What Llama 3's scaling divides the plain frequency of pair i by. */
+double tern_rope_divisor(const tern_config *c, int32_t i);
+
 /* Fill the table of rotary frequencies (rope.c): `factors` (dims/2) divide them, NULL: none.
  * Errors: FORMAT (a factor that is not positive), MEMORY. */
 TERN_USE_RESULT tern_status tern_rope_build(const tern_config *c, const float *factors, tern_arena *arena,

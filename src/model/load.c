@@ -18,6 +18,9 @@ static const role_info roles[TERN_ROLE_COUNT] = {
 #undef vector
 };
 
+bool tern_role_per_layer(tern_role role) { return roles[role].per_layer; }
+bool tern_role_is_matrix(tern_role role) { return roles[role].matrix; }
+
 static tern_status no_memory(tern_error *err) { return tern_fail(err, TERN_ERR_MEMORY, "out of memory"); }
 
 /* --- tensors --- */
@@ -26,9 +29,9 @@ static const char *names_of(const tern_tensor_row *r, const tern_source *s)
     return s->kind == TERN_SOURCE_GGUF ? r->gguf : s->kind == TERN_SOURCE_HF ? r->hf : r->other;
 }
 
-/* The tensor of a row in a layer, or NULL; `name` receives what it was looked for as. */
-static const tern_source_tensor *find(const tern_source *s, const tern_tensor_row *r, int32_t layer, char name[160])
+const tern_source_tensor *tern_loader_find(const tern_loader *l, const tern_tensor_row *r, int32_t layer, char name[160])
 {
+    const tern_source *s = l->s;
     name[0] = 0;
     const char *words = names_of(r, s);
     for (int i = 0; words && tern_config_word(words, i, "", layer, name, 160); i++) {
@@ -50,7 +53,7 @@ static tern_status load_row(tern_loader *l, const tern_tensor_row *r, int32_t la
     int64_t N, K = 0;
     tern_model *m = l->m;
     tern_layer_weights *place = place_of(m, r->role, layer);
-    const tern_source_tensor *t = find(l->s, r, layer, name);
+    const tern_source_tensor *t = tern_loader_find(l, r, layer, name);
     if (!t) {
         if (r->optional || !names_of(r, l->s)) return TERN_OK;
         return tern_fail(err, TERN_ERR_FORMAT, "there is no tensor '%s'", name);
@@ -103,8 +106,8 @@ static void attach_biases(tern_model *m)
     }
 }
 
-/* Tensors that no row asked for: harmless tables mostly, but a model may need them. */
-static void warn_unused(const tern_loader *l)
+/* Harmless tables mostly, but a model may need them. */
+void tern_loader_unused(const tern_loader *l)
 {
     char line[200];
     int  told = 0;
@@ -151,42 +154,47 @@ static tern_status read_factors(tern_model *m, const char *key, tern_role role, 
     return TERN_OK;
 }
 
+tern_status tern_load_factors(tern_model *m, tern_error *err)
+{
+    tern_status st = read_factors(m, "short_factor", TERN_ROLE_rope_factors_short, err);
+    return st == TERN_OK ? read_factors(m, "long_factor", TERN_ROLE_rope_factors_long, err) : st;
+}
+
+tern_status tern_loader_begin(tern_loader *l, tern_model *m, tern_error *err)
+{
+    const tern_arch   *a = m->arch;
+    const tern_source *s = m->source;
+    l->m = m;
+    l->s = s;
+    if ((size_t)m->config.L > s->n_tensors)
+        return tern_fail(err, TERN_ERR_FORMAT, "it has %zu tensors, too few for %d layers", s->n_tensors, m->config.L);
+    m->layer  = TERN_NEW(&m->arena, tern_layer_weights, (size_t)m->config.L);
+    m->weight = TERN_NEW(&m->arena, tern_weight, s->n_tensors + 1);
+    l->used   = TERN_NEW(&m->arena, bool, s->n_tensors);
+    if (!m->layer || !m->weight || !l->used) return no_memory(err);
+    for (size_t i = 0; i < s->n_tensors; i++) l->total += s->tensor[i].size;
+    for (size_t i = 0; m->config.V == 0 && i < a->n_tensor; i++) {   /* GGUF leaves it to the embedding */
+        char name[160];
+        const tern_source_tensor *t = a->tensor[i].role == TERN_ROLE_token_embd ? tern_loader_find(l, &a->tensor[i], 0, name) : NULL;
+        if (t && t->dims == 2 && t->shape[0] > 0 && t->shape[0] <= TERN_MAX_VOCAB) m->config.V = (int32_t)t->shape[0];
+    }
+    return tern_bitnet_read(s, &l->bitnet, err);
+}
+
 static tern_status load_tensors(tern_loader *l, tern_error *err)
 {
     tern_status st = TERN_OK;
     tern_model *m = l->m;
     const tern_arch   *a = m->arch;
     const tern_source *s = l->s;
-    if ((size_t)m->config.L > s->n_tensors) {
-        st = tern_fail(err, TERN_ERR_FORMAT, "it has %zu tensors, too few for %d layers", s->n_tensors, m->config.L);
-        goto done;
-    }
-    m->layer  = TERN_NEW(&m->arena, tern_layer_weights, (size_t)m->config.L);
-    m->weight = TERN_NEW(&m->arena, tern_weight, s->n_tensors + 1);
-    l->used   = TERN_NEW(&m->arena, bool, s->n_tensors);
-    if (!m->layer || !m->weight || !l->used) {
-        st = no_memory(err);
-        goto done;
-    }
-    TERN_TRY(tern_bitnet_read(s, &l->bitnet, err));
-    for (size_t i = 0; i < s->n_tensors; i++) l->total += s->tensor[i].size;
-    if (m->config.V == 0) {   /* GGUF leaves it to the embedding */
-        for (size_t i = 0; i < a->n_tensor; i++) {
-            char name[160];
-            const tern_source_tensor *t = a->tensor[i].role == TERN_ROLE_token_embd ? find(s, &a->tensor[i], 0, name) : NULL;
-            if (t && t->dims == 2 && t->shape[0] > 0 && t->shape[0] <= TERN_MAX_VOCAB) m->config.V = (int32_t)t->shape[0];
-        }
-    }
+    TERN_TRY(tern_loader_begin(l, m, err));
     for (size_t i = 0; i < a->n_tensor; i++) {
         bool many = roles[a->tensor[i].role].per_layer;
         for (int32_t layer = 0; layer < (many ? m->config.L : 1); layer++) TERN_TRY(load_row(l, &a->tensor[i], layer, err));
     }
     TERN_TRY(tie_head(l, err));
     attach_biases(m);
-    if (m->config.rope.kind == TERN_ROPE_LONGROPE && s->kind == TERN_SOURCE_HF) {
-        TERN_TRY(read_factors(m, "short_factor", TERN_ROLE_rope_factors_short, err));
-        TERN_TRY(read_factors(m, "long_factor", TERN_ROLE_rope_factors_long, err));
-    }
+    if (m->config.rope.kind == TERN_ROPE_LONGROPE && s->kind == TERN_SOURCE_HF) TERN_TRY(tern_load_factors(m, err));
     TERN_TRY(build_rope(m, err));
     if (a->finish) TERN_TRY(a->finish(m, err));
     for (size_t i = 0; i < m->n_weights; i++) {
@@ -194,7 +202,7 @@ static tern_status load_tensors(tern_loader *l, tern_error *err)
         if (w == m->global.w[TERN_ROLE_token_embd] || w == m->global.w[TERN_ROLE_position_embd]) continue;
         m->bytes_per_token += (uint64_t)tern_row_size(w->m.type, w->m.K) * w->m.N;
     }
-    warn_unused(l);
+    tern_loader_unused(l);
 done:
     return st;
 }

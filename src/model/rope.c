@@ -27,6 +27,12 @@ static double llama3(const tern_config *c, double f)
     return (1 - smooth) * f / c->rope.factor + smooth * f;
 }
 
+double tern_rope_divisor(const tern_config *c, int32_t i)
+{
+    double f = pow(c->rope_base, -2.0 * i / c->rope_dims);
+    return f / llama3(c, f);
+}
+
 tern_status tern_rope_build(const tern_config *c, const float *factors, tern_arena *arena, tern_rope_spec *out, tern_error *err)
 {
     int32_t pairs = c->rope_dims / 2;

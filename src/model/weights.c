@@ -140,6 +140,31 @@ static bool skipped(const tern_bitnet *b, const char *name)
     return false;
 }
 
+/* Whether tensor t is a BitLinear's, which only matrices of layers are. */
+static bool is_ternary(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row)
+{
+    bool inside = row->role != TERN_ROLE_token_embd && row->role != TERN_ROLE_position_embd && row->role != TERN_ROLE_output;
+    return l->bitnet.present && inside && !row->transposed && !skipped(&l->bitnet, t->name);
+}
+
+/* 8-bit numbers are exact as bfloat16. */
+static tern_type dense_type(tern_type t)
+{
+    return tern_types[t].act != TERN_ACT_convert ? t : tern_types[t].bytes == 1 ? TERN_TYPE_bf16 : TERN_TYPE_f32;
+}
+
+static tern_type ternary_type(int64_t K) { return K % 128 == 0 ? TERN_TYPE_i2_s : TERN_TYPE_t2; }
+
+tern_type tern_loader_type(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t K)
+{
+    return is_ternary(l, t, row) ? ternary_type(K) : dense_type(t->type);
+}
+
+void tern_loader_drop(tern_loader *l)
+{
+    while (l->m->owned.n > 0) disown(l, 0);
+}
+
 typedef struct ternary_job {
     const uint8_t *from;     /* packed codes, or floats of type `type` */
     tern_type type, to;
@@ -219,7 +244,7 @@ static tern_status make_ternary(tern_loader *l, const tern_source_tensor *t, ter
     bool  packed = t->type == TERN_TYPE_u8;
     float scale;
     ternary_job j = { .from = t->data, .type = t->type, .N = w->N, .K = w->K, .mean = 1,
-                      .to = w->K % 128 == 0 ? TERN_TYPE_i2_s : TERN_TYPE_t2 };
+                      .to = ternary_type((int64_t)w->K) };
     if (w->K % 4 != 0)
         return tern_fail(err, TERN_ERR_UNSUPPORTED, "ternary tensor '%.100s' has %zu columns, not a multiple of 4", t->name, w->K);
     if (!b->online && !st)
@@ -289,8 +314,7 @@ static void transpose_rows(void *arg, size_t begin, size_t end)
 static tern_status make_dense(tern_loader *l, const tern_source_tensor *t, bool transposed, tern_matrix *w, tern_error *err)
 {
     bool convert = tern_types[t->type].act == TERN_ACT_convert;
-    /* 8-bit numbers are exact as bfloat16 */
-    tern_type to = !convert ? t->type : tern_types[t->type].bytes == 1 ? TERN_TYPE_bf16 : TERN_TYPE_f32;
+    tern_type to = dense_type(t->type);
     convert_job j = { .from = t->data, .type = t->type, .to = to, .N = w->N, .K = w->K, .size = tern_types[to].bytes };
     if (transposed && tern_types[to].elems != 1)
         return tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' must be transposed, which %s blocks cannot be", t->name, tern_types[to].name);
@@ -342,9 +366,7 @@ tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const 
     tern_status st = TERN_OK;
     const tern_type_traits *type = &tern_types[t->type];
     bool hf = l->s->kind == TERN_SOURCE_HF, transposed = hf && row->transposed;
-    /* only the matrices of layers are ever BitLinear */
-    bool inside = row->role != TERN_ROLE_token_embd && row->role != TERN_ROLE_position_embd && row->role != TERN_ROLE_output;
-    bool ternary = l->bitnet.present && inside && !transposed && !skipped(&l->bitnet, t->name);
+    bool ternary = is_ternary(l, t, row);
     int64_t rows = transposed ? K : ternary && t->type == TERN_TYPE_u8 ? N / 4 : N, columns = transposed ? N : K;
 
     if (t->dims != 2 || t->shape[0] != rows || t->shape[1] != columns || (ternary && t->type == TERN_TYPE_u8 && N % 4 != 0)) {

@@ -24,6 +24,23 @@ typedef struct tern_loader {
     uint64_t     done, total;   /* bytes of matrices, for progress */
 } tern_loader;
 
+bool tern_role_per_layer(tern_role role);
+bool tern_role_is_matrix(tern_role role);
+
+/* Get ready to load tensors of m, whose source and configuration are there. l->options and l->pool are the caller's.
+ * Errors: FORMAT (too few tensors for the layers), UNSUPPORTED, MEMORY. */
+TERN_USE_RESULT tern_status tern_loader_begin(tern_loader *l, tern_model *m, tern_error *err);
+/* The tensor of a row in a layer, or NULL; `name` receives what it was looked for as, "" where such files never have it. */
+const tern_source_tensor *tern_loader_find(const tern_loader *l, const tern_tensor_row *row, int32_t layer, char name[160]);
+/* The type of what tern_load_matrix makes of tensor t with rows of K columns, unpacked. */
+tern_type tern_loader_type(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t K);
+/* Free all converted and packed copies: the weights that were made from them are gone. */
+void tern_loader_drop(tern_loader *l);
+/* Tell options->log which tensors no row asked for. */
+void tern_loader_unused(const tern_loader *l);
+/* LongRoPE's divisors, which are arrays of config.json. */
+TERN_USE_RESULT tern_status tern_load_factors(tern_model *m, tern_error *err);
+
 /* Errors: UNSUPPORTED: a quantization that tern does not read, an unknown linear class. */
 TERN_USE_RESULT tern_status tern_bitnet_read(const tern_source *s, tern_bitnet *out, tern_error *err);
 
