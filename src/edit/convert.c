@@ -182,7 +182,7 @@ static tern_status decide(tern_edit *e, tern_item *item, tern_error *err)
     tern_type same = storable(item), wanted = tern_choice_type(&e->choice, item->name, item->dims, same);
     item->to = tern_type_fallback(wanted, K);
     if (item->values) item->to = TERN_TYPE_f32;
-    else if (wanted == same && same == TERN_TYPE_f32 && item->from == TERN_TYPE_t2) {
+    else if (!e->choice.recipe && wanted == same && same == TERN_TYPE_f32 && item->from == TERN_TYPE_t2) {
         tern_edit_say(e, "%s: rows of %lld are no multiple of 128 (i2_s): f32 instead", item->name, (long long)K);
         e->result.fallbacks++;
     } else if (item->to != wanted) {

@@ -14,7 +14,7 @@ static const tern_config_row config[] = {
     { "%s.attention.sliding_window", "sliding_window", NULL, 'i', TERN_ROW(window), false, 0, TERN_MAX_CONTEXT, 4096 },
     { "%s.attn_logit_softcapping", "attn_logit_softcapping", NULL, 'f', TERN_ROW(attn_softcap), false, 0, 1e6, 50 },
     { "%s.final_logit_softcapping", "final_logit_softcapping", NULL, 'f', TERN_ROW(final_softcap), false, 0, 1e6, 30 },
-    { NULL, "query_pre_attn_scalar", NULL, 'f', TERN_ROW(attn_scale), false, 1e-6, 1e6, 0 },
+    { "%s.attention.scale", "query_pre_attn_scalar", NULL, 'f', TERN_ROW(attn_scale), false, 1e-6, 1e6, 0 },
 };
 
 static const tern_tensor_row tensor[] = {
@@ -42,16 +42,15 @@ static tern_status prepare(const tern_source *s, const char *name, tern_config *
 {
     c->embed_scale = sqrtf((float)c->C);
     if (s->kind == TERN_SOURCE_HF) {
-        if (c->attn_scale == 0) c->attn_scale = 256;   /* transformers' default */
+        c->attn_scale = 1 / sqrtf(c->attn_scale == 0 ? 256 : c->attn_scale);   /* 256: transformers' default */
         /* null in config.json, absent here: no cap, although absent keys have a default */
         if (!tern_source_meta(s, "attn_logit_softcapping")) c->attn_softcap = 0;
         if (!tern_source_meta(s, "final_logit_softcapping")) c->final_softcap = 0;
         if (!tern_source_meta(s, "sliding_window")) c->window = 0;
-    } else {
-        /* GGUF has no key for it: the 27B model, of 46 layers, scales by C / H instead of the head width */
-        c->attn_scale = c->L == 46 ? (float)c->C / (float)c->H : (float)c->D;
+    } else if (c->attn_scale == 0) {
+        /* few files have the key: the 27B model, of 46 layers, scales by C / H instead of the head width */
+        c->attn_scale = 1 / sqrtf(c->L == 46 ? (float)c->C / (float)c->H : (float)c->D);
     }
-    c->attn_scale = 1 / sqrtf(c->attn_scale);
     if (!tern_config_layers_agree(s, c, slides))
         return tern_fail(err, TERN_ERR_UNSUPPORTED, "'layer_types' is not a sliding layer, a full one, and so on");
     tern_status st = tern_config_activation(s, "hidden_activation", TERN_GELU_TANH, &c->activation, err);

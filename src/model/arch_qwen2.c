@@ -8,7 +8,7 @@ static const tern_config_row config[] = {
     TERN_ROWS_RMSNORM,
     TERN_ROWS_ROPE(10000),
     { "%s.attention.sliding_window", "sliding_window", NULL, 'i', TERN_ROW(window), false, 0, TERN_MAX_CONTEXT, 0 },
-    { NULL, "max_window_layers", NULL, 'i', TERN_ROW(window_from), false, 0, TERN_MAX_LAYERS, 0 },
+    { "tern.attention.window_from", "max_window_layers", NULL, 'i', TERN_ROW(window_from), false, 0, TERN_MAX_LAYERS, 0 },
 };
 
 static const tern_tensor_row tensor[] = {
