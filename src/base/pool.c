@@ -13,11 +13,14 @@
 
 enum { SPIN_NANOSECONDS = 20000 };
 
+typedef struct member { tern_pool *pool; int index; } member;   /* what a thread is given */
+
 struct tern_pool {
     const tern_allocator *mem;
     int       threads, started;
     bool      spin;
     pthread_t thread[TERN_MAX_THREADS];
+    member    of[TERN_MAX_THREADS];
 
     pthread_mutex_t lock;
     pthread_cond_t  work, arrived;   /* a new round began; a barrier or a round moved on */
@@ -32,8 +35,6 @@ struct tern_pool {
     _Alignas(64) atomic_int  sleepers;    /* threads inside pthread_cond_wait              */
     atomic_bool stop;
 };
-
-typedef struct member { tern_pool *pool; int index; } member;
 
 int tern_cpu_count(void)
 {
@@ -100,15 +101,14 @@ void tern_pool_barrier(tern_pool *p)
 
 static void *work_loop(void *arg)
 {
-    member     m    = *(member *)arg;
-    tern_pool *p    = m.pool;
+    const member *m = arg;
+    tern_pool *p    = m->pool;
     unsigned   seen = 0;
-    tern_memory_free(p->mem, arg, sizeof(member));
     for (;;) {
         wait_change(p, &p->round, seen, &p->work);
         if (atomic_load(&p->stop)) return NULL;
         seen++;
-        p->fn(p->arg, m.index, p->threads);
+        p->fn(p->arg, m->index, p->threads);
         tern_pool_barrier(p);
     }
 }
@@ -169,15 +169,9 @@ tern_status tern_pool_open(int threads, const tern_allocator *mem, tern_pool **o
     pthread_cond_init(&p->arrived, NULL);
 
     for (int i = 1; i < threads; i++) {
-        member *m = tern_memory_alloc(mem, sizeof *m);
-        if (!m) {
-            tern_pool_close(p);
-            return tern_fail(err, TERN_ERR_MEMORY, "out of memory while starting %d threads", threads);
-        }
-        *m = (member){ p, i };
-        int e = pthread_create(&p->thread[i], NULL, work_loop, m);
+        p->of[i] = (member){ p, i };
+        int e = pthread_create(&p->thread[i], NULL, work_loop, &p->of[i]);
         if (e) {
-            tern_memory_free(mem, m, sizeof *m);
             tern_pool_close(p);
             return tern_fail(err, TERN_ERR_MEMORY, "cannot start thread %d of %d: %s", i + 1, threads, strerror(e));
         }
