@@ -64,6 +64,7 @@ static tern_act_quantize_fn *quantizer(void)
 {
 #if defined(__x86_64__)
     if (tern_isa_enabled(TERN_ISA_AVX512)) return tern_act_quantize_avx512;
+    if (tern_isa_enabled(TERN_ISA_AVX2)) return tern_act_quantize_avx2;
 #endif
     return tern_act_quantize_scalar;
 }

@@ -34,6 +34,13 @@
 #define TERN_INLINE static inline
 #endif
 
+/* Loops with constant bounds, taken apart completely: accumulators then live in registers. */
+#if defined(__clang__)
+#define TERN_UNROLL _Pragma("unroll")
+#else
+#define TERN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* Bytes of a row's share of a panel of K columns: a panel has R times as many. */
 size_t tern_panel_row_bytes(tern_type t, size_t K);
 

@@ -83,6 +83,7 @@ TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, co
             } else if (minimum) {
                 t2 = pair_of(least, j, false);
             }
+            if (M == 1) ahead(p + size / (size_t)pairs * (size_t)j, size / (size_t)pairs);
             TERN_UNROLL
             for (int half = 0; half < 2; half++) {
                 __m512i s = half ? _mm512_srai_epi32(s2, 16) : _mm512_srai_epi32(_mm512_slli_epi32(s2, 16), 16);

@@ -42,6 +42,7 @@ TERN_INLINE void rows_32(tern_type t, int M, size_t S, const tern_matrix *w, con
             p += header;
         }
         const __m512 d = halves(head);
+        if (M == 1) ahead(p, codes);
         __m512i dot[8];
         TERN_UNROLL
         for (int i = 0; i < M; i++)

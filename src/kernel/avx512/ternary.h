@@ -21,6 +21,7 @@ TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int
         for (size_t b = 0; b < blocks; b++, p += 1024, q += 32 * S)
             TERN_UNROLL
             for (int c = 0; c < 8; c++) {
+                if (M == 1) ahead(p + 128 * c, 128);
                 __m512i raw0 = column(p, (size_t)(2 * c)), raw1 = column(p, (size_t)(2 * c + 1));
                 TERN_UNROLL
                 for (int j = 0; j < 4; j++) {

@@ -1,0 +1,128 @@
+/* y (M,R) for one panel of R = 8 rows of a type with blocks of 256 columns, integer scales for groups of 16 or 32 of
+ * them, and a8_256 activations. The step from 16 to 32 bits multiplies by the scale at no cost. */
+#ifndef TERN_KERNEL_AVX2_BLOCK256_H
+#define TERN_KERNEL_AVX2_BLOCK256_H
+
+#include "kernel/avx2/lanes.h"
+
+/* Four codes from column k on (k % 4 == 0) of a block: `q` its codes, `h` the bits that lie apart. */
+TERN_INLINE __m256i codes_256(tern_type t, const uint8_t *q, const uint8_t *h, int k)
+{
+    const int e = k % 128;
+    switch (t) {
+    case TERN_TYPE_q4_k:
+    case TERN_TYPE_q5_k: {
+        __m256i raw = column(q, (size_t)(k / 64 * 8 + k % 32 / 4)), code = k % 64 < 32 ? low4(raw) : high4(raw);
+        if (t == TERN_TYPE_q5_k)
+            code = or_masked(code, shifted(column(h, (size_t)(k % 32 / 4)), 4 - k / 32), _mm256_set1_epi8(16));
+        return code;
+    }
+    case TERN_TYPE_q6_k: {
+        __m256i raw = column(q, (size_t)(k / 128 * 16 + e % 64 / 4)), code = e < 64 ? low4(raw) : high4(raw);
+        __m256i top = shifted(column(h, (size_t)(k / 128 * 8 + e % 32 / 4)), 4 - e / 32 * 2);
+        return or_masked(code, top, _mm256_set1_epi8(48));
+    }
+    case TERN_TYPE_iq4_xs: {
+        __m256i raw = column(q, (size_t)(k / 32 * 4 + k % 16 / 4));
+        return through_table(k % 32 < 16 ? low4(raw) : high4(raw));
+    }
+    default: {   /* q2_k, q3_k */
+        __m256i raw = shifted(column(q, (size_t)(k / 128 * 8 + e % 32 / 4)), -(e / 32 * 2));
+        __m256i code = _mm256_and_si256(raw, _mm256_set1_epi8(3));
+        if (t == TERN_TYPE_q3_k)
+            code = or_masked(code, shifted(column(h, (size_t)(k % 32 / 4)), 2 - k / 32), _mm256_set1_epi8(4));
+        return code;
+    }
+    }
+}
+
+TERN_INLINE __m256i pair_of(const uint8_t *p, int i, bool is_signed)
+{
+    __m128i bytes = _mm_load_si128((const __m128i *)(const void *)(p + 16 * i));
+    return is_signed ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes);
+}
+
+TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, const uint8_t *p, const tern_act *a,
+                          size_t m, size_t rows, float *y, size_t ldy)
+{
+    const bool minimum = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_q2_k;
+    const bool wide    = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_iq4_xs;   /* groups of 32 */
+    const bool is_signed = t == TERN_TYPE_iq4_xs;
+    const int  width = wide ? 32 : 16, pairs = wide ? 4 : 8;
+    /* columns whose sum stays below 2^15: 127*127*2, 2*63*128*2, 4*31*128*2, 8*15*128*2, 4*7*128*2 */
+    const int  run = is_signed ? 1 : t == TERN_TYPE_q6_k ? 2 : t == TERN_TYPE_q4_k ? 8 : 4;
+    const int  offset_bits = t == TERN_TYPE_q6_k ? 5 : 2;
+    const bool offset = t == TERN_TYPE_q6_k || t == TERN_TYPE_q3_k;
+    const size_t size  = (t == TERN_TYPE_q4_k ? 148 : t == TERN_TYPE_q5_k ? 180 : t == TERN_TYPE_q6_k ? 212 :
+                          t == TERN_TYPE_q2_k ? 84 : t == TERN_TYPE_q3_k ? 116 : 140) * 8;
+    const int8_t  *q_a = tern_act_row(a, m);
+    const float   *d_a = a->d + m;
+    const int16_t *sum = (wide ? a->sum32 : a->sum16) + 2 * m;
+    __m256 acc[4];
+    TERN_UNROLL
+    for (int i = 0; i < M; i++) acc[i] = _mm256_setzero_ps();
+
+    for (size_t g = 0; g < a->groups; g++, p += size, q_a += 64 * S, d_a += a->ldm) {
+        const uint8_t *scale = p + 32, *least = scale + 16 * pairs;
+        const uint8_t *q = least + (minimum && t != TERN_TYPE_q2_k ? 64 : 0);
+        const uint8_t *h = q + (t == TERN_TYPE_q3_k ? 16 : 32) * 32;
+        __m256i isum[4], msum[4];
+        TERN_UNROLL
+        for (int i = 0; i < M; i++) isum[i] = msum[i] = _mm256_setzero_si256();
+
+        TERN_UNROLL
+        for (int j = 0; j < pairs; j++, sum += 2 * a->ldm) {
+            __m256i s2 = pair_of(scale, j, !minimum), t2 = s2;
+            if (t == TERN_TYPE_q2_k) {
+                t2 = _mm256_srli_epi16(s2, 4);
+                s2 = _mm256_and_si256(s2, _mm256_set1_epi16(15));
+            } else if (minimum) {
+                t2 = pair_of(least, j, false);
+            }
+            TERN_UNROLL
+            for (int half = 0; half < 2; half++) {
+                __m256i s = half ? _mm256_blend_epi16(s2, _mm256_srli_epi32(s2, 16), 0x55)
+                                 : _mm256_blend_epi16(s2, _mm256_slli_epi32(s2, 16), 0xaa), part[4];
+                TERN_UNROLL
+                for (int i = 0; i < M; i++) part[i] = _mm256_setzero_si256();
+                TERN_UNROLL
+                for (int c = 0; c < width / 4; c++) {
+                    const int k = (2 * j + half) * width + 4 * c;
+                    __m256i code = codes_256(t, q, h, k);
+                    TERN_UNROLL
+                    for (int i = 0; i < M; i++) {
+                        part[i] = dot4(part[i], code, four(q_a + (size_t)k / 4 * S + 4 * i), is_signed);
+                        if (c % run == run - 1) {
+                            isum[i] = widen(isum[i], part[i], s);
+                            part[i] = _mm256_setzero_si256();
+                        }
+                    }
+                }
+            }
+            if (minimum || offset)
+                TERN_UNROLL
+                for (int i = 0; i < M; i++) msum[i] = widen(msum[i], t2, four(sum + 2 * i));
+        }
+
+        const __m256 d = minimum ? halves(p) : _mm256_load_ps((const float *)(const void *)p);
+        TERN_UNROLL
+        for (int i = 0; i < M; i++) {
+            __m256 s = _mm256_set1_ps(d_a[i]);
+            if (offset) isum[i] = _mm256_sub_epi32(isum[i], _mm256_slli_epi32(msum[i], offset_bits));
+            acc[i] = _mm256_fmadd_ps(_mm256_mul_ps(d, s), _mm256_cvtepi32_ps(isum[i]), acc[i]);
+            if (minimum) acc[i] = _mm256_fnmadd_ps(_mm256_mul_ps(halves(p + 16), s), _mm256_cvtepi32_ps(msum[i]), acc[i]);
+        }
+    }
+    TERN_UNROLL
+    for (int i = 0; i < M; i++) put(y + (m + (size_t)i) * ldy, rows, _mm256_mul_ps(acc[i], _mm256_set1_ps(w->scale)));
+}
+
+TERN_INLINE void tile_256(tern_type t, const tern_matrix *w, const void *panel, size_t rows, const tern_act *a,
+                          size_t begin, size_t end, float *y, size_t ldy)
+{
+#define BODY(M, S) rows_256(t, M, S, w, panel, a, m, rows, y, ldy)
+    TERN_BLOCKS_OF_4(a, begin, end, m, BODY)
+#undef BODY
+}
+
+#endif

@@ -1,0 +1,7 @@
+#include "kernel/avx2/block256.h"
+
+void tern_tile_q3_k_avx2(const tern_matrix *w, const void *panel, size_t n0, size_t rows, const tern_act *a,
+                      size_t begin, size_t end, float *y, size_t ldy)
+{
+    tile_256(TERN_TYPE_q3_k, w, panel, rows, a, begin, end, y, ldy);
+}
