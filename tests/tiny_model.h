@@ -8,7 +8,7 @@
 
 #include <unistd.h>
 
-enum { TINY_L = 2, TINY_C = 256, TINY_F = 512, TINY_H = 8, TINY_K = 2, TINY_V = 300, TINY_CONTEXT = 1024 };
+enum { TINY_L = 2, TINY_C = 256, TINY_F = 256, TINY_H = 8, TINY_K = 2, TINY_V = 300, TINY_CONTEXT = 1024 };
 
 typedef struct tiny_writer { tern_gguf_writer *w; tern_type type; tern_rng rng; bool declaring; } tiny_writer;
 
