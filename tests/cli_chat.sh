@@ -78,7 +78,8 @@ wait_for(rb"> ")
 os.write(fd, b"Tell me a ")
 resize(10, 20)                      # while a line is typed
 os.write(fd, b"story\n")
-time.sleep(1)
+wait_for(rb"story\r")
+wait_for(rb"[a-z]{2}")               # the answer has begun
 resize(50, 132)                     # while an answer is written
 os.write(fd, b"\x03")               # an endless answer: Ctrl-C stops it, not the program
 wait_for(rb"stopped")

@@ -84,8 +84,8 @@ void tern_man_command(FILE *f, const tern_command *c);
 const char *tern_suggest(const char *word, const char *const *candidates, size_t n);
 
 /* --- terminal.c --- */
-/* Ctrl-C: the first asks the work to stop (tern_interrupted() becomes true), the second ends the program. */
-void tern_interrupt_watch(void);
+/* Ctrl-C asks the work to stop: tern_interrupted() becomes true. One more than `allowed` ends the program. */
+void tern_interrupt_watch(int allowed);
 bool tern_interrupted(void);
 void tern_interrupt_reset(void);
 

@@ -327,7 +327,7 @@ static int run(tern_cli *c)
         goto done;
     }
     if (b.finished) tern_cli_note(c, "going on: %llu of %zu prompts were answered before", (unsigned long long)b.finished, b.inputs.n);
-    tern_interrupt_watch();
+    tern_interrupt_watch(1);
     code = tern_open_model(c, &o->model, false, &model);
     if (!code) code = tern_open_session(c, &o->text, model, &session);
     if (!code) code = tern_open_template(c, &o->text, model, &chat);

@@ -106,7 +106,7 @@ static int run(tern_cli *c)
     tern_bar    bar;
     json_t *all = json_array();
     tern_bar_init(&bar, c);
-    tern_interrupt_watch();
+    tern_interrupt_watch(1);
     if (!c->common.json)
         printf("%-24s %-6s %-12s %3s %10s %10s %10s\n", "model", "type", "test", "thr", "tokens/s", "MB|Mop/tok", "of limit");
     for (int32_t i = 0; i < o->models.n && st == TERN_OK; i++) st = bench_one(c, o->models.item[i], &bar, all, &err);

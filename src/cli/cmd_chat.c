@@ -253,7 +253,7 @@ static int run(tern_cli *cli)
     int code = tern_prepare_text(cli, &c.o->text);
     if (code) return code;
     if (c.o->text.raw) return tern_cli_usage(cli, "--raw means no chat: use 'tern run --raw'");
-    tern_interrupt_watch();
+    tern_interrupt_watch(9);
     tern_bar_init(&c.bar, cli);
     if (!code) code = tern_open_model(cli, &c.o->model, false, &c.model);
     if (!code) code = tern_open_session(cli, &c.o->text, c.model, &c.session);

@@ -16,7 +16,7 @@ static int run(tern_cli *c)
         int code = tern_model_path(c, &o->model, &path);
         if (code) return code;
     }
-    tern_interrupt_watch();
+    tern_interrupt_watch(1);
     tern_findings_init(&f, c);
     f.options.tokenizer = o->model.tokenizer;
     tern_status st = tern_check_model(path, &f.options, &failed, &err);

@@ -175,7 +175,7 @@ static int run(tern_cli *c)
         if (o->model.model) return tern_cli_usage(c, "the model is given twice: '%s' and '%s'", o->model.model, c->operand[0]);
         o->model.model = c->operand[0];
     }
-    tern_interrupt_watch();
+    tern_interrupt_watch(1);
     int code = tern_open_model(c, &o->model, true, &m);
     if (code) return code;
     if (c->common.json) {

@@ -97,7 +97,7 @@ static int run(tern_cli *c)
     int code = tern_prepare_text(c, &o->text);
     if (!code) code = get_prompt(c, &prompt, &size);
     if (code) return code;
-    tern_interrupt_watch();
+    tern_interrupt_watch(1);
     tern_bar_init(&p.bar, c);
     if (!code) code = tern_open_model(c, &o->model, false, &model);
     if (!code) code = tern_open_session(c, &o->text, model, &session);

@@ -13,7 +13,7 @@ static int run(tern_cli *c)
     tern_findings f;
     tern_error    err = {0};
     int32_t       failed = 0;
-    tern_interrupt_watch();
+    tern_interrupt_watch(1);
     tern_findings_init(&f, c);
     f.options.seed = (uint64_t)((selftest_options *)c->options)->seed;
     tern_status st = tern_selftest(&f.options, &failed, &err);

@@ -7,6 +7,9 @@
 
 #ifdef TERN_HAVE_EDIT
 #include <histedit.h>
+#include <poll.h>
+#include <signal.h>
+#include <wchar.h>
 #endif
 
 enum { HISTORY = 1000, MAX_LINE = 1 << 24 };
@@ -20,6 +23,8 @@ struct tern_line {
 #ifdef TERN_HAVE_EDIT
     EditLine   *edit;        /* NULL: plain             */
     History    *history;
+    sigset_t    waiting;     /* signals blocked while waiting for a key */
+    mbstate_t   partial;     /* of a character         */
 #endif
 };
 
@@ -35,9 +40,54 @@ static char *edit_prompt(EditLine *e)
     return prompt;
 }
 
+/* libedit's own signal handling can lose a Ctrl-C between its prompt and its read. Here signals are blocked except
+ * inside ppoll, so none is lost: Ctrl-C ends the line, a resize or a return from Ctrl-Z draws it again. */
+static volatile sig_atomic_t resized, continued;
+static void on_resize(int number) { resized = 1; }
+static void on_continue(int number) { continued = 1; }
+
+/* The next character: 1, or 0 at the end, -1 after Ctrl-C. */
+static int get_key(EditLine *e, wchar_t *out)
+{
+    tern_line *l = NULL;
+    el_get(e, EL_CLIENTDATA, &l);
+    for (;;) {
+        struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+        char byte;
+        if (tern_interrupted()) return -1;
+        if (continued) {   /* the shell has set the terminal to its own mode meanwhile */
+            el_set(e, EL_PREP_TERM, 0);
+            el_set(e, EL_PREP_TERM, 1);
+        }
+        if (resized) el_resize(e);
+        if (resized || continued) el_set(e, EL_REFRESH);
+        resized = continued = 0;
+        if (ppoll(&in, 1, NULL, &l->waiting) < 0) {
+            if (errno == EINTR) continue;
+            return -1;
+        }
+        ssize_t n = read(STDIN_FILENO, &byte, 1);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return (int)n;
+        size_t used = mbrtowc(out, &byte, 1, &l->partial);
+        if (used == (size_t)-2) continue;
+        if (used == (size_t)-1) {   /* not a character of this locale: take the byte */
+            memset(&l->partial, 0, sizeof l->partial);
+            *out = (wchar_t)(unsigned char)byte;
+        }
+        return 1;
+    }
+}
+
 static void open_edit(tern_line *l)
 {
     HistEvent event;
+    struct sigaction a;
+    memset(&a, 0, sizeof a);
+    a.sa_handler = on_resize;
+    sigaction(SIGWINCH, &a, NULL);
+    a.sa_handler = on_continue;
+    sigaction(SIGCONT, &a, NULL);
     setlocale(LC_CTYPE, "");   /* so that it moves over characters, not bytes */
     l->edit = el_init("tern", stdin, stderr, stderr);
     l->history = history_init();
@@ -45,7 +95,7 @@ static void open_edit(tern_line *l)
     el_set(l->edit, EL_CLIENTDATA, l);
     el_set(l->edit, EL_PROMPT, edit_prompt);
     el_set(l->edit, EL_EDITOR, "emacs");
-    el_set(l->edit, EL_SIGNAL, 1);   /* follows the window's size, and puts the terminal back on Ctrl-C and Ctrl-Z */
+    el_set(l->edit, EL_GETCFN, get_key);
     history(l->history, &event, H_SETSIZE, HISTORY);
     history(l->history, &event, H_SETUNIQUE, 1);
     if (l->history_path) history(l->history, &event, H_LOAD, l->history_path);
@@ -66,15 +116,21 @@ static void close_edit(tern_line *l)
 static tern_line_result read_edit(tern_line *l, const char **text, size_t *size)
 {
     int n = 0;
-    errno = 0;
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGINT);
+    sigaddset(&blocked, SIGWINCH);
+    sigaddset(&blocked, SIGCONT);
+    pthread_sigmask(SIG_BLOCK, &blocked, &l->waiting);
     *text = el_gets(l->edit, &n);
+    pthread_sigmask(SIG_SETMASK, &l->waiting, NULL);
     if (*text && n > 0) {
         HistEvent event;
         *size = (size_t)n;
         if (strspn(*text, " \t\r\n") < *size) history(l->history, &event, H_ENTER, *text);
         return TERN_LINE_OK;
     }
-    return tern_interrupted() || errno == EINTR ? TERN_LINE_INTERRUPTED : TERN_LINE_END;
+    return tern_interrupted() ? TERN_LINE_INTERRUPTED : TERN_LINE_END;
 }
 #endif
 

@@ -9,19 +9,20 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t interrupts;
+static volatile sig_atomic_t interrupts, interrupts_allowed;
 
 static void on_interrupt(int number)
 {
     interrupts++;
-    if (interrupts < 2) return;
-    signal(number, SIG_DFL);   /* the work did not stop: the second Ctrl-C ends the program */
+    if (interrupts <= interrupts_allowed) return;
+    signal(number, SIG_DFL);   /* the work does not stop */
     raise(number);
 }
 
-void tern_interrupt_watch(void)
+void tern_interrupt_watch(int allowed)
 {
     struct sigaction a;
+    interrupts_allowed = allowed;
     memset(&a, 0, sizeof a);
     a.sa_handler = on_interrupt;   /* no SA_RESTART: a read from the terminal returns */
     sigaction(SIGINT, &a, NULL);
