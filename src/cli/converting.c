@@ -68,7 +68,7 @@ int tern_cli_convert(tern_cli *c, const char *in, const char *out, tern_convert_
     o->progress = on_progress;
     o->log      = on_log;
     o->user     = &v;
-    tern_interrupt_watch();
+    tern_interrupt_watch(1);
     tern_bar_init(&v.bar, c);
     tern_status st = tern_convert(in, out, o, &r, &err);
     tern_bar_end(&v.bar);
