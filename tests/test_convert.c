@@ -176,7 +176,7 @@ TEST(golden_directories_become_gguf)
 {
     int found = 0;
     DIR *d = opendir(test_golden("models"));
-    if (!d) SKIP("there is no %s", test_golden("models"));
+    CHECK_MSG(d, "there is no %s", test_golden("models"));
     for (struct dirent *e; (e = readdir(d));) {
         char folder[384], tokens[512];
         snprintf(folder, sizeof folder, "%s/%.64s", test_golden("models"), e->d_name);

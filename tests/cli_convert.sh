@@ -1,0 +1,51 @@
+# tern convert and tern quantize: what they print, what they leave, what they refuse.
+. "$(dirname "$0")/lib.sh"
+
+MODEL=$SOURCE/tests/golden/models/llama
+
+run 0 convert "$MODEL" "$WORK/m.gguf"
+printed "$WORK/m.gguf: 21 tensors"
+grep -q "no tokenizer" "$WORK/err" || bad "the missing vocabulary is not mentioned: $(cat "$WORK/err")"
+run 0 quantize "$WORK/m.gguf" q8_0 "$WORK/q.gguf" --quiet
+[ ! -s "$WORK/out" ] && [ ! -s "$WORK/err" ] || bad "--quiet prints: $(cat "$WORK/out" "$WORK/err")"
+run 0 info -m "$WORK/q.gguf"
+printed "q8_0"
+
+# each tensor that does not fit is named
+run 0 quantize "$WORK/m.gguf" q4_k_m "$WORK/k.gguf"
+printed "do not fit the type that was asked for"
+grep -q "blk.0.attn_q.weight: rows of 32 are no multiple of 256 (q4_k): q5_0 instead" "$WORK/err" || bad "no fallback told: $(cat "$WORK/err")"
+
+# a dry run lists tensors and writes nothing
+run 0 quantize "$WORK/m.gguf" q4_0 "$WORK/dry.gguf" --dry-run --head f16 --embedding q8_0
+printed "would write $WORK/dry.gguf"
+grep -Eq "^token_embd.weight +\(64,32\) .* -> q8_0" "$WORK/out" || bad "no line for the embedding: $(head -3 "$WORK/out")"
+grep -Eq "^output.weight +\(64,32\) .* -> f16" "$WORK/out" || bad "no line for the head"
+[ ! -e "$WORK/dry.gguf" ] || bad "a dry run wrote a file"
+run 0 quantize "$WORK/m.gguf" q4_0 "$WORK/dry.gguf" --dry-run --json
+printed '"tensors": 21'
+printed '"dry_run": true'
+[ "$(grep -c '"from":' "$WORK/out")" = 21 ] || bad "--json does not list the 21 tensors"
+
+# shards come with numbered names, and one file can be made of them again
+run 0 convert "$WORK/m.gguf" "$WORK/set.gguf" --shard-bytes 20000 --alignment 64
+first=$(ls "$WORK"/set-00001-of-*.gguf) || bad "no shards"
+run 0 convert "$first" "$WORK/one.gguf"
+cmp -s "$WORK/one.gguf" "$WORK/m.gguf" || bad "a model that was split and joined is another one"
+
+# bytes do not depend on the number of threads
+run 0 quantize "$WORK/m.gguf" q5_1 "$WORK/t1.gguf" -t 1
+run 0 quantize "$WORK/m.gguf" q5_1 "$WORK/t3.gguf" -t 3
+cmp -s "$WORK/t1.gguf" "$WORK/t3.gguf" || bad "1 and 3 threads wrote different files"
+
+refused 1 "choose another name" convert "$WORK/m.gguf" "$WORK/m.gguf"
+refused 1 "type 'q4_2' is unknown; known are f32 f16" quantize "$WORK/m.gguf" q4_2 "$WORK/x.gguf"
+refused 1 "the head's type 'huge' is no storage type" quantize "$WORK/m.gguf" q4_0 "$WORK/x.gguf" --head huge
+refused 1 "is a directory" convert "$WORK/m.gguf" "$WORK"
+refused 1 "alignment 48" convert "$WORK/m.gguf" "$WORK/x.gguf" --alignment 48
+refused 2 "missing operand" quantize "$WORK/m.gguf" q4_0
+refused 1 "$WORK/none" convert "$WORK/none" "$WORK/x.gguf"
+[ ! -e "$WORK/x.gguf" ] || bad "a refused conversion left a file"
+[ -z "$(ls "$WORK"/*.tmp-* 2>/dev/null)" ] || bad "temporary files are left: $(ls "$WORK")"
+
+finish
