@@ -2,7 +2,10 @@
  * A character without a token of its own costs the lowest score less 10.
  *
  * sentencepiece keeps the best sum per position in float and `tokenizers` in double; both are followed,
- * because on long texts the difference decides ties. */
+ * because the difference decides ties.
+ *
+ * Differs: beyond about 100,000 bytes of one text sentencepiece 0.2.3 keeps more digits than a float, as its public
+ * sources do not show; of 70,000 tokens one near-tie then falls otherwise. */
 #include <stdio.h>
 
 #include "tokenizer/core.h"
