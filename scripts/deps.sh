@@ -6,9 +6,11 @@ set -euo pipefail
 packages=(gcc cmake ninja-build pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcmocka-dev libedit-dev "$@")
 
 if command -v dpkg-query >/dev/null; then
-    missing=()
+    # Names without an architecture mean this machine's own: a library may be there for another one too.
+    native=$(dpkg --print-architecture) missing=()
     for p in "${packages[@]}"; do
-        [ "$(dpkg-query -W -f '${Status}' "$p" 2>/dev/null)" = "install ok installed" ] || missing+=("$p")
+        case $p in *:*) name=$p ;; *) name=$p:$native ;; esac
+        dpkg-query -W -f '${db:Status-Status}\n' "$name" 2>/dev/null | grep -qx installed || missing+=("$p")
     done
 else   # another system: believe the tools
     for tool in cc cmake pkg-config; do
