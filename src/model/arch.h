@@ -18,8 +18,8 @@ typedef struct tern_config_row {
 } tern_config_row;
 
 /* One tensor: its role, and its name in each kind of file, %d being the layer; several names as above. rows and
- * columns are sums of products of numbers and letters of tern_config ("V", "H*D", "H*D+2*K*D"; P: context, R: half of
- * the rotating columns), checked at load; vectors have rows only. */
+ * columns are sums of products of numbers and letters of tern_config ("V", "H*D", "H*D+2*K*D"; P: context, S: pairs of
+ * rotating columns), checked at load; vectors have rows only. */
 typedef struct tern_tensor_row {
     tern_role   role;
     const char *gguf, *hf, *other;  /* NULL: never in such files                              */

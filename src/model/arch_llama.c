@@ -17,7 +17,7 @@ static const tern_tensor_row tensor[] = {
     { .role = TERN_ROLE_token_embd, "token_embd.weight", "model.embed_tokens.weight embed_tokens.weight", "tok_embeddings", "V", "C" },
     { .role = TERN_ROLE_output_norm, "output_norm.weight", "model.norm.weight norm.weight", "norm", "C" },
     { .role = TERN_ROLE_output, "output.weight", "lm_head.weight", "output", "V", "C", .optional = true },
-    { .role = TERN_ROLE_rope_factors, "rope_freqs.weight", NULL, NULL, "R", .optional = true },
+    { .role = TERN_ROLE_rope_factors, "rope_freqs.weight", NULL, NULL, "S", .optional = true },
     { .role = TERN_ROLE_attn_norm, "blk.%d.attn_norm.weight", "model.layers.%d.input_layernorm.weight layers.%d.input_layernorm.weight",
       "layers.%d.attention_norm", "C" },
     { .role = TERN_ROLE_attn_q, "blk.%d.attn_q.weight", "model.layers.%d.self_attn.q_proj.weight layers.%d.self_attn.q_proj.weight",

@@ -14,8 +14,8 @@ static const tern_tensor_row tensor[] = {
     { .role = TERN_ROLE_token_embd, "token_embd.weight", "model.embed_tokens.weight", NULL, "V", "C" },
     { .role = TERN_ROLE_output_norm, "output_norm.weight", "model.norm.weight", NULL, "C" },
     { .role = TERN_ROLE_output, "output.weight", "lm_head.weight", NULL, "V", "C", .optional = true },
-    { .role = TERN_ROLE_rope_factors_short, "rope_factors_short.weight", NULL, NULL, "R", .optional = true },
-    { .role = TERN_ROLE_rope_factors_long, "rope_factors_long.weight", NULL, NULL, "R", .optional = true },
+    { .role = TERN_ROLE_rope_factors_short, "rope_factors_short.weight", NULL, NULL, "S", .optional = true },
+    { .role = TERN_ROLE_rope_factors_long, "rope_factors_long.weight", NULL, NULL, "S", .optional = true },
     { .role = TERN_ROLE_attn_norm, "blk.%d.attn_norm.weight", "model.layers.%d.input_layernorm.weight", NULL, "C" },
     { .role = TERN_ROLE_attn_qkv, "blk.%d.attn_qkv.weight", "model.layers.%d.self_attn.qkv_proj.weight", NULL, "H*D+2*K*D", "C" },
     { .role = TERN_ROLE_attn_o, "blk.%d.attn_output.weight", "model.layers.%d.self_attn.o_proj.weight", NULL, "C", "H*D" },
@@ -34,6 +34,8 @@ static tern_status prepare(const tern_source *s, const char *name, tern_config *
     }
     tern_status st = tern_config_activation(s, "hidden_act", TERN_SILU, &c->activation, err);
     if (st == TERN_OK) st = tern_config_rope(s, name, c, err);
+    if (st == TERN_OK && c->rope.kind != TERN_ROPE_PLAIN && c->rope.kind != TERN_ROPE_LONGROPE)   /* early files say "yarn" and mean LongRoPE */
+        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "rope scaling of Phi 3 must be longrope");
     if (st != TERN_OK || s->kind != TERN_SOURCE_GGUF) return st;
     /* GGUF files say LongRoPE by their tensors, and what multiplies cosines and sines by a key without a type */
     char key[128];

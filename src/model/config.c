@@ -121,7 +121,7 @@ static bool factor(const tern_config *c, const char **at, int64_t *out)
         case 'K': *out = c->K; break;
         case 'L': *out = c->L; break;
         case 'P': *out = c->context; break;
-        case 'R': *out = c->rope_dims / 2; break;
+        case 'S': *out = c->rope_dims / 2; break;
         case 'V': *out = c->V; break;
         default: return false;
         }

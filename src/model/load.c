@@ -126,6 +126,8 @@ static tern_status build_rope(tern_model *m, tern_error *err)
 {
     const float *all = m->global.v[TERN_ROLE_rope_factors];
     const float *near = m->global.v[TERN_ROLE_rope_factors_short], *far = m->global.v[TERN_ROLE_rope_factors_long];
+    if (m->config.rope.kind == TERN_ROPE_LONGROPE && (!near || !far))
+        return tern_fail(err, TERN_ERR_FORMAT, "rope scaling 'longrope' has no factors");
     tern_status st = tern_rope_build(&m->config, near ? near : all, &m->arena, &m->rope, err);
     m->rope_long = m->rope;
     if (st == TERN_OK && far) st = tern_rope_build(&m->config, far, &m->arena, &m->rope_long, err);
