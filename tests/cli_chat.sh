@@ -84,15 +84,20 @@ resize(50, 132)                     # while an answer is written
 os.write(fd, b"\x03")               # an endless answer: Ctrl-C stops it, not the program
 wait_for(rb"stopped")
 wait_for(rb"> ")
-os.write(fd, b"never mind\x03")     # Ctrl-C throws a line away
+os.write(fd, b"never mind")
+wait_for(rb"never mind")            # the line editor listens: what it is told now is not lost
+os.write(fd, b"\x03")               # Ctrl-C throws a line away
 wait_for(rb"> ")
 os.write(fd, b"/stats\n")
 text = wait_for(rb"wrote (\d+) tokens")
 assert b"messages 2" in text, text
 wait_for(rb"> ")
-os.write(fd, b"\x04")               # Ctrl-D leaves
-end = time.time() + 20
+end = time.time() + 30
+pressed = 0
 while time.time() < end:
+    if time.time() - pressed > 3:       # Ctrl-D leaves; one typed before the line editor listens belongs to nobody
+        os.write(fd, b"\x04")
+        pressed = time.time()
     if select.select([fd], [], [], 0.1)[0]:
         try:
             os.read(fd, 65536)

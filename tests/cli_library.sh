@@ -5,7 +5,7 @@ program=$1 source=$2 build=$(dirname "$1")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-sed -n '/^ \*   #include <stdio.h>/,/^ \*   }$/p' "$source/include/tern/tern.h" | sed 's/^ \*$//; s/^ \*   //' >"$work/hello.c"
+sed -n '/^ \*   #include <stdio.h>/,/^ \*\/$/p' "$source/include/tern/tern.h" | sed '/^ \*\/$/d; s/^ \*$//; s/^ \*   //' >"$work/hello.c"
 lines=$(grep -c . "$work/hello.c")
 echo "the example has $lines lines"
 flags=

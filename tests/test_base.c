@@ -111,6 +111,7 @@ TEST(output_replaces_only_on_commit)
     tern_map_close(&m);
     unlink(path);
     CHECK(tern_out_open("/nonexistent/x", NULL, &o, &err) == TERN_ERR_IO);
+    CHECK(tern_out_open("/dev/null", NULL, &o, &err) == TERN_ERR_IO && strstr(err.message, "not a regular file"));
     CHECK(tern_map_open("/tmp", &m, &err) == TERN_ERR_IO && strstr(err.message, "directory"));
 }
 

@@ -201,7 +201,7 @@ TEST(bitnet_codes_and_products)
     for (int m = 0; m < M; m++) {
         CHECK(fabs(1 / (double)a.d[m] - (double)scale[m]) <= (double)scale[m] * 0x1p-22);
         for (int k = 0; k < K; k++) {
-            int got = a.q[(size_t)m * a.ldq + (size_t)k], want = q[m * K + k];
+            int got = *tern_act_code(&a, (size_t)m, (size_t)k), want = q[m * K + k];
             double exact = (double)x[m * K + k] * scale[m], fraction = fabs(exact - floor(exact) - 0.5);
             flips += got != want;
             CHECK_MSG(got == want || (abs(got - want) == 1 && fraction <= fabs(exact) * 0x1p-22), "row %d column %d: %d, want %d", m, k, got, want);
@@ -214,7 +214,7 @@ TEST(bitnet_codes_and_products)
     tern_matrix w = { .type = TERN_TYPE_i2_s, .N = N, .K = K, .rows = rows, .tail = tail, .scale = 1, .cell = tern_cell_find(TERN_TYPE_i2_s) };
     float y[M * N];
     for (int m = 0; m < M; m++) {
-        memcpy(a.q + (size_t)m * a.ldq, q + m * K, K);   /* theirs, where a tie fell the other way */
+        for (int k = 0; k < K; k++) *tern_act_code(&a, (size_t)m, (size_t)k) = q[m * K + k];   /* theirs, where a tie fell the other way */
         a.d[m] = 1;
         a.total[m] = a.sum[m] = 0;
         for (int k = 0; k < K; k++) a.total[m] += q[m * K + k], a.sum[m] += q[m * K + k];

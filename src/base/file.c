@@ -123,6 +123,8 @@ tern_status tern_out_open(const char *path, const tern_allocator *mem, tern_out 
     int    s = snprintf(suffix, sizeof suffix, ".tmp-%ld", (long)getpid());
     size_t n = strlen(path);
     if (tern_path_is_directory(path)) return tern_fail(err, TERN_ERR_IO, "cannot write '%s': it is a directory", path);
+    struct stat sb;   /* the rename would put a file in a device's or a pipe's place */
+    if (stat(path, &sb) == 0 && !S_ISREG(sb.st_mode)) return tern_fail(err, TERN_ERR_IO, "cannot write '%s': not a regular file", path);
 
     out->path      = tern_memory_alloc(out->mem, n + 1);
     out->temporary = tern_memory_alloc(out->mem, n + (size_t)s + 1);

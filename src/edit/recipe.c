@@ -22,11 +22,12 @@ static const tern_recipe recipes[] = {
 
 const char *tern_convert_types(void)
 {
-    return ""
+    static const char names[] = ""
 #define TERN_RECIPE(id, ...) " " #id
 #include "edit/recipes.def"
 #undef TERN_RECIPE
-        + 1;
+    ;
+    return &names[1];   /* behind the first space */
 }
 
 const tern_recipe *tern_recipe_find(const char *name)
