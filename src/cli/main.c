@@ -101,6 +101,11 @@ int tern_cli_usage(const tern_cli *c, const char *fmt, ...)
 int tern_cli_finish(const tern_cli *c)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return TERN_EXIT_DONE;
+    /* A stream remembers that it failed, not why: writing once more tells. */
+    errno = 0;
+    clearerr(stdout);
+    (void)(putchar('\n') == EOF || fflush(stdout));
+    if (errno == 0) errno = EIO;
     return tern_cli_failf(c, "cannot write standard output: %s", strerror(errno));
 }
 

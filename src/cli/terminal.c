@@ -26,6 +26,7 @@ void tern_interrupt_watch(int allowed)
     memset(&a, 0, sizeof a);
     a.sa_handler = on_interrupt;   /* no SA_RESTART: a read from the terminal returns */
     sigaction(SIGINT, &a, NULL);
+    if (allowed == 1) sigaction(SIGTERM, &a, NULL);   /* work in pieces ends cleanly for a supervisor, too */
 }
 
 bool tern_interrupted(void) { return interrupts != 0; }
