@@ -36,8 +36,9 @@ static size_t carve(tern_act *a, uint8_t *p)
 
 static void shape(tern_act *a, tern_act_kind kind, size_t M, size_t K)
 {
-    /* odd multiples of a cache line: rows and groups then spread over the sets of a cache */
-    *a = (tern_act){ .kind = kind, .M = M, .K = K, .ldq = pad64(K) | 64, .ldm = M <= 16 ? M : ((M + 15) & ~(size_t)15) | 16,
+    /* tiles read whole blocks of 128 columns; odd multiples of a cache line: rows and groups then spread over the sets of a cache */
+    *a = (tern_act){ .kind = kind, .M = M, .K = K, .ldq = ((K + 127) & ~(size_t)127) | 64,
+                     .ldm    = M <= 16 ? M : ((M + 15) & ~(size_t)15) | 16,
                      .groups = kind == TERN_ACT_a8_32 ? (K + 31) / 32 : (K + 255) / 256 };
 }
 

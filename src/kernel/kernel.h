@@ -47,7 +47,7 @@
 typedef struct tern_act {
     tern_act_kind kind;
     size_t   M, K;
-    size_t   ldq;       /* int8 of one row in q, an odd multiple of 64                                            */
+    size_t   ldq;       /* int8 of one row in q: K rounded up to 128, and 64 more                                 */
     size_t   groups;    /* scale groups of a row: columns / 32 or / 256, rounded up                               */
     size_t   ldm;       /* elements from group to group of what follows: M, padded where it is large              */
     int8_t  *q;         /* (M/8,ldq/4,B,4), B rows in the block: 8, or M % 8 in the last                          */
