@@ -206,7 +206,7 @@ TEST(golden_directories_become_gguf)
 /* A BitNet directory of one layer with packed or float weights. C is wide enough for i2_s. */
 static void write_bitnet(const char *folder, bool packed, uint64_t seed)
 {
-    enum { C = 128, F = 256, V = 96, H = 4, K = 2, D = C / H };
+    enum { C = 128, F = 256, V = 600, H = 4, K = 2, D = C / H };
     static const struct { const char *name; int N, K; } tensor[] = {
         { "model.embed_tokens.weight", V, C }, { "model.norm.weight", C, 0 }, { "model.layers.0.input_layernorm.weight", C, 0 },
         { "model.layers.0.self_attn.q_proj.weight", H * D, C }, { "model.layers.0.self_attn.k_proj.weight", K * D, C },
@@ -274,7 +274,8 @@ static void write_bitnet(const char *folder, bool packed, uint64_t seed)
 
 static void remove_folder(const char *folder)
 {
-    static const char *const names[] = { "model.safetensors", "config.json", "generation_config.json" };
+    static const char *const names[] = { "model.safetensors", "config.json", "generation_config.json", "tokenizer.model",
+                                         "tokenizer_config.json" };
     char path[256];
     for (size_t i = 0; i < TERN_COUNT(names); i++) {
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
@@ -303,6 +304,60 @@ TEST(bitnet_directories_keep_codes_and_logits)
         remove_folder(folder);
         unlink(out);
     }
+}
+
+static void write_file(const char *folder, const char *name, const char *bytes, size_t n)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "wb");
+    CHECK(f && fwrite(bytes, 1, n, f) == n && fclose(f) == 0);
+}
+
+static tern_model *open_vocabulary(const char *path)
+{
+    tern_error  err = { 0 };
+    tern_model *m;
+    OK(tern_model_open(path, &(tern_model_options){ .vocabulary_only = true }, &m, &err));
+    CHECK(tern_model_tokenizer(m));
+    return m;
+}
+
+/* A vocabulary smaller than the embedding, a chat template and defaults, read back through the engine's own door. */
+TEST(vocabulary_template_and_defaults_come_along)
+{
+    const char *pieces = test_data("models-stories260k/tok512.model"), *folder = temporary("vocabulary"), *out = temporary("vocabulary.gguf");
+    if (!pieces) SKIP("tok512.model is not here");
+    static const char chat[] = "{\"chat_template\":\"{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}\",\"add_bos_token\":true}";
+    static const char text[] = "Once upon a time, Lily said: \xc3\xa9\xf0\x9f\x99\x82 123";
+    tern_error err = { 0 };
+    size_t n;
+    write_bitnet(folder, true, 21);
+    char *bytes = test_read(pieces, &n);
+    write_file(folder, "tokenizer.model", bytes, n);
+    free(bytes);
+    write_file(folder, "tokenizer_config.json", chat, sizeof chat - 1);
+    convert(folder, out, &(tern_convert_options){ .type = "q8_0", .name = "Lily" }, NULL);
+
+    tern_model *a = open_vocabulary(folder), *b = open_vocabulary(out);
+    const tern_tokenizer *x = tern_model_tokenizer(a), *y = tern_model_tokenizer(b);
+    int32_t ids[2][128];
+    size_t  many[2];
+    OK(tern_encode(x, text, sizeof text - 1, TERN_ENCODE_BOS, ids[0], 128, &many[0], &err));
+    OK(tern_encode(y, text, sizeof text - 1, TERN_ENCODE_BOS, ids[1], 128, &many[1], &err));
+    CHECK(many[0] > 10 && many[0] == many[1] && memcmp(ids[0], ids[1], many[0] * 4) == 0);
+    tern_token_roles p = tern_tokenizer_roles(x), q = tern_tokenizer_roles(y);
+    CHECK(memcmp(&p, &q, sizeof p) == 0);
+    CHECK(tern_vocab_size(x) == 512 && tern_vocab_size(y) == 600);
+    CHECK(strcmp(tern_token_piece(y, 599), "[PAD599]") == 0 && tern_token_kind_of(y, 512) == TERN_TOKEN_UNUSED);
+    CHECK(tern_model_template_text(a) && strcmp(tern_model_template_text(a), tern_model_template_text(b)) == 0);
+    tern_generation_defaults d = tern_model_defaults(a), e = tern_model_defaults(b);
+    CHECK(d.present && d.temperature == e.temperature && d.top_p == e.top_p && d.top_k == e.top_k && e.top_k == 40);
+    CHECK(strcmp(tern_model_describe(b).name, "Lily") == 0);
+    tern_model_close(a);
+    tern_model_close(b);
+    remove_folder(folder);
+    unlink(out);
 }
 
 /* --- quantizing --- */
@@ -689,6 +744,7 @@ int main(void)
         cmocka_unit_test(ternary_llama2c_becomes_bitnet),
         cmocka_unit_test(golden_directories_become_gguf),
         cmocka_unit_test(bitnet_directories_keep_codes_and_logits),
+        cmocka_unit_test(vocabulary_template_and_defaults_come_along),
         cmocka_unit_test(every_type_equals_its_quantizer),
         cmocka_unit_test(bytes_do_not_depend_on_threads),
         cmocka_unit_test(head_and_embedding_have_their_own_types),

@@ -107,6 +107,7 @@ static tern_status add_row(tern_edit *e, const tern_arch *target, const tern_ten
         item.dims = 1;
         item.shape[0] = N;
     } else {
+        TERN_TRY(tern_loader_check(&e->loader, t, from, N, K, err));
         item.tensor = t;
         item.row = from;
         item.from = tern_loader_type(&e->loader, t, from, K);

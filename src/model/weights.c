@@ -360,6 +360,24 @@ static tern_status pack(tern_loader *l, const tern_source_tensor *t, tern_matrix
     return TERN_OK;
 }
 
+tern_status tern_loader_check(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t N, int64_t K,
+                              tern_error *err)
+{
+    bool hf = l->s->kind == TERN_SOURCE_HF, transposed = hf && row->transposed, ternary = is_ternary(l, t, row);
+    bool packed = ternary && t->type == TERN_TYPE_u8;
+    int64_t rows = transposed ? K : packed ? N / 4 : N, columns = transposed ? N : K;
+    if (t->dims != 2 || t->shape[0] != rows || t->shape[1] != columns || (packed && N % 4 != 0))
+        return wrong_shape(t, rows, columns, err);
+    if ((ternary || tern_types[t->type].act != TERN_ACT_none) && K >= MAX_COLUMNS)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' has %lld columns, below %lld are possible", t->name, (long long)K,
+                         (long long)MAX_COLUMNS);
+    if (hf && !ternary && t->type == TERN_TYPE_u8)
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' holds packed bytes, and the configuration does not say how", t->name);
+    if (hf && beside(l, t, ".weight_scale_inv"))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' has scales by block", t->name);
+    return TERN_OK;
+}
+
 tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t N, int64_t K, bool packed,
                              tern_weight *out, tern_error *err)
 {
@@ -367,25 +385,8 @@ tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const 
     const tern_type_traits *type = &tern_types[t->type];
     bool hf = l->s->kind == TERN_SOURCE_HF, transposed = hf && row->transposed;
     bool ternary = is_ternary(l, t, row);
-    int64_t rows = transposed ? K : ternary && t->type == TERN_TYPE_u8 ? N / 4 : N, columns = transposed ? N : K;
 
-    if (t->dims != 2 || t->shape[0] != rows || t->shape[1] != columns || (ternary && t->type == TERN_TYPE_u8 && N % 4 != 0)) {
-        st = wrong_shape(t, rows, columns, err);
-        goto done;
-    }
-    if ((ternary || type->act != TERN_ACT_none) && K >= MAX_COLUMNS) {
-        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' has %lld columns, below %lld are possible", t->name, (long long)K,
-                       (long long)MAX_COLUMNS);
-        goto done;
-    }
-    if (hf && !ternary && t->type == TERN_TYPE_u8) {
-        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' holds packed bytes, and the configuration does not say how", t->name);
-        goto done;
-    }
-    if (hf && beside(l, t, ".weight_scale_inv")) {
-        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' has scales by block", t->name);
-        goto done;
-    }
+    TERN_TRY(tern_loader_check(l, t, row, N, K, err));
     bool shared = l->used[t - l->s->tensor];   /* a tied head: the rows stay for lookups */
     mark(l, t);
     if (!shared) l->m->parameters += (uint64_t)N * (uint64_t)K;

@@ -32,6 +32,9 @@ bool tern_role_is_matrix(tern_role role);
 TERN_USE_RESULT tern_status tern_loader_begin(tern_loader *l, tern_model *m, tern_error *err);
 /* The tensor of a row in a layer, or NULL; `name` receives what it was looked for as, "" where such files never have it. */
 const tern_source_tensor *tern_loader_find(const tern_loader *l, const tern_tensor_row *row, int32_t layer, char name[160]);
+/* Whether tensor t can be the (N,K) matrix of this row; tern_load_matrix checks too. Errors: FORMAT, UNSUPPORTED. */
+TERN_USE_RESULT tern_status tern_loader_check(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t N,
+                                              int64_t K, tern_error *err);
 /* The type of what tern_load_matrix makes of tensor t with rows of K columns, unpacked. */
 tern_type tern_loader_type(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t K);
 /* Free all converted and packed copies: the weights that were made from them are gone. */
