@@ -22,7 +22,7 @@ run: all
 	@scripts/run.sh $(BUILD)/tern "$(MODEL)" "$(PROMPT)"
 
 test: all
-	@ctest --test-dir $(BUILD) --output-on-failure --no-tests=error
+	@ctest --test-dir $(BUILD) --output-on-failure --no-tests=error -j $(or $(shell nproc),1)
 
 install: all
 	@cmake --install $(BUILD) --prefix $(PREFIX)
