@@ -9,8 +9,11 @@ sed -n '/^ \*   #include <stdio.h>/,/^ \*\/$/p' "$source/include/tern/tern.h" | 
 lines=$(grep -c . "$work/hello.c")
 echo "the example has $lines lines"
 flags=
-nm "$build/libtern.a" 2>/dev/null | grep -q __asan_init && flags="-fsanitize=address,undefined"
-nm "$build/libtern.a" 2>/dev/null | grep -q __tsan_init && flags="-fsanitize=thread"
+symbols=$(nm "$build/libtern.a" 2>/dev/null | grep -o '__[at]san_init' | sort -u || true)
+case $symbols in
+*__asan_init*) flags="-fsanitize=address,undefined" ;;
+*__tsan_init*) flags="-fsanitize=thread" ;;
+esac
 # shellcheck disable=SC2086
 ${CC:-cc} -std=c11 -Wall -Wextra -Wno-unused-parameter -Werror $flags -I"$source/include" "$work/hello.c" -o "$work/hello" \
     "$build/libtern.a" $(pkg-config --libs jansson libpcre2-8 libutf8proc) -lpthread -lm
