@@ -25,11 +25,12 @@ static bool holds(const char *words, tern_text t)
 
 const char *tern_architectures(void)
 {
-    return ""
+    static const char list[] = ""
 #define TERN_ARCH(id) ", " #id
 #include "model/archs.def"
 #undef TERN_ARCH
-        + 2;
+        ;
+    return &list[2];
 }
 
 static const tern_arch *by_name(const tern_source *s, tern_text name)
