@@ -307,7 +307,7 @@ tern_status tern_vocab_finish(tern_tokenizer *t, tern_error *err)
     if ((st = t->model->prepare(t, err)) != TERN_OK) return st;
 
     static const char *const ends[] = { "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<EOT>", "_<EOT>",
-                                        "<|eom_id|>", "<|end_of_text|>", "<turn|>", "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>" };
+                                        "<|eom_id|>", "<|end_of_text|>", "<turn|>", ("<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>") };
     for (size_t i = 0; i < TERN_COUNT(ends); i++) {
         int32_t id = tern_token_find(t, ends[i]);
         if (id >= 0 && t->token[id].kind != TERN_TOKEN_NORMAL) t->token[id].ends = true;
