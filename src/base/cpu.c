@@ -60,9 +60,20 @@ static bool supported(tern_isa isa)
 static bool supported(tern_isa isa) { (void)isa; return false; }
 #endif
 
-bool tern_isa_supported(tern_isa isa) { return isa == TERN_ISA_SCALAR || supported(isa); }
+static atomic_int forced = TERN_ISA_COUNT, ceiling = -1, levels;   /* levels: a bit each, 0: not asked yet */
 
-static atomic_int forced = TERN_ISA_COUNT, ceiling = -1;
+/* Asked once: under a hypervisor every cpuid is a trap, longer than a small operation. */
+bool tern_isa_supported(tern_isa isa)
+{
+    int known = atomic_load_explicit(&levels, memory_order_relaxed);
+    if (known == 0) {
+        known = 1 << TERN_ISA_SCALAR;
+        for (int i = 0; i < TERN_ISA_COUNT; i++)
+            if (supported((tern_isa)i)) known |= 1 << i;
+        atomic_store_explicit(&levels, known, memory_order_relaxed);
+    }
+    return known >> (int)isa & 1;
+}
 
 /* TERN_ISA names the highest level that may be used. */
 static int limit(void)
