@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <tern/chat.h>
+#include <time.h>
 
 static json_t *load(const char *path)
 {
@@ -190,7 +191,7 @@ TEST(limits_hold)
 {
     refuses("{{ x", "{}", "template line 1");
     refuses("\n\n{{ 1 / 0 }}", "{}", "template line 3: division by zero");
-    refuses("{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", "{}", "steps");
+    refuses("{% set l = range(100000)|list %}{% for a in l %}{% for b in l %}{% endfor %}{% endfor %}", "{}", "steps");
     refuses("{{ 'x' * 100000000 }}", "{}", "bytes");
     refuses("{{ [0] * 100000000 }}", "{}", "bytes");
     refuses("{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}", "{}", "bytes");
@@ -236,18 +237,53 @@ TEST(cut_anywhere)
     assert_true(accepted > 0);
 }
 
-typedef struct counting { size_t calls, fail_at, live; } counting;
+typedef struct counting { size_t calls, fail_at, live, peak; } counting;
 static void *counted_alloc(void *user, size_t size)
 {
     counting *c = user;
     if (c->calls++ == c->fail_at) return NULL;
     c->live += size;
+    if (c->live > c->peak) c->peak = c->live;
     return tern_allocator_default.alloc(NULL, size);
 }
 static void counted_free(void *user, void *p, size_t size)
 {
     ((counting *)user)->live -= size;
     tern_allocator_default.free(NULL, p, size);
+}
+
+/* Each row works hard at one operation; whatever it is, the rendering ends soon and in little memory. */
+TEST(hard_work_ends)
+{
+    static const char setup[] = "{% set ns = namespace(s='a' * 64, l=[1] * 16) %}{% set a = 'a' * 1000000 %}{% set u = '\xc3\xa4,' * 400000 %}"
+                                "{% set l = range(100000)|list %}{% for i in l %}{% for j in l %}";
+    static const char *const body[] = {
+        "{% set ns.s = ns.s|replace('a', 'aa') %}", "{% set ns.s = ns.s ~ ns.s %}", "{% set ns.s = ns.s + ns.s %}", "{% set ns.l = ns.l + ns.l %}",
+        "{% set ns.s = ns.s * 2 %}", "{% set ns.l = ns.l * 2 %}", "{% set x = a|replace('a', 'b') %}", "{% set x = a|upper %}", "{% set x = u|title %}",
+        "{% set x = a.rfind('b' + 'a' * 500000) %}", "{% set x = ('b' + 'a' * 250) in a %}", "{% set x = u.isprintable() %}", "{% set x = u[799998] %}",
+        "{% set x = u[:799999] %}", "{% set x = u|truncate(799000, True) %}", "{% set x = u.split(',') %}", "{% set x = a.count('a') %}",
+        "{% set x = u|wordcount %}", "{% set x = u|urlencode %}", "{% set x = u|tojson(ensure_ascii=True) %}", "{% set x = u|string|e %}",
+        "{% set x = u|replace(',', '\n')|indent(9) %}", "{% set x = a|center(2000000) %}", "{% set x = u.strip(a ~ ',\xc3\xa4') %}",
+        "{% set x = l|sort %}", "{% set x = l|unique|list %}", "{% set x = l|sum %}", "{% set x = l.count(7) %}", "{% set x = l|join(', ') %}",
+        "{% set x = l|map('string')|list %}", "{% set x = l|select('odd')|list %}", "{% set x = -1 in l %}", "{% set x = l[::2] %}",
+        "{% set x = l|batch(3)|list %}", "{% set x = l|string %}", "{% set x = l|tojson(indent=4) %}", "{% set x = l|reverse|list %}",
+        "{% set x = 1.1e300|string %}", "{% set x = 1.5|round(300) %}", "{% set x = '%.99f' % 1.1e300 %}", "{% set x = '{:e}'.format(j) %}",
+        "{% set x = strftime_now('%Y' * 100000) %}", "{% set x = range(j) %}", "{% set x = a == 'a' * 1000000 %}", "{% set x = l|groupby('real') %}",
+        "{% set x = ('9' * 300)|float %}", "{% set x = ('b',) * 100000 %}{% set x = a.startswith(x) %}", "{{ a }}", "{% set x = dict(l|map('string')|batch(2)) %}",
+    };
+    for (size_t i = 0; i < TERN_COUNT(body); i++) {
+        char source[1024];
+        int  n = snprintf(source, sizeof source, "%s%s{%% endfor %%}{%% endfor %%}", setup, body[i]);
+        counting c = { .fail_at = SIZE_MAX };
+        tern_allocator mem = { counted_alloc, counted_free, &c };
+        clock_t start = clock();
+        result  r = render(source, (size_t)n, "{}", 0, &mem);
+        double  seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+        const char *m = r.err.message;
+        CHECK_MSG(r.st == TERN_ERR_FORMAT && (strstr(m, "steps") || strstr(m, "bytes")), "%s: %s", body[i], m);
+        CHECK_MSG(c.peak < (size_t)100 << 20, "%s: %zu bytes of memory", body[i], c.peak);
+        CHECK_MSG(seconds < 10, "%s: %.1f s", body[i], seconds);   /* 1 without sanitizers */
+    }
 }
 
 TEST(nth_allocation_fails)
@@ -310,7 +346,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(snippets_equal_jinja2), cmocka_unit_test(chats_equal_jinja2), cmocka_unit_test(limits_hold),
-        cmocka_unit_test(cut_anywhere), cmocka_unit_test(nth_allocation_fails), cmocka_unit_test(builtins_render),
+        cmocka_unit_test(cut_anywhere), cmocka_unit_test(nth_allocation_fails), cmocka_unit_test(hard_work_ends),
+        cmocka_unit_test(builtins_render),
     };
     return RUN(tests);
 }

@@ -18,17 +18,17 @@ enum {
     TERN_MAX_JSON_DEPTH    = 64,         /* nesting of any JSON document                   */
     TERN_MAX_THREADS       = 512,
     TERN_MAX_TEMPLATE      = 1 << 20,    /* bytes of a chat template                       */
-    TERN_MAX_TEMPLATE_STEPS = 20000000,  /* evaluated nodes of one rendering               */
+    TERN_MAX_TEMPLATE_WORK  = 250000000, /* about nanoseconds of one rendering             */
     TERN_MAX_TEMPLATE_DEPTH = 128,       /* nesting of its blocks, expressions, and values */
     TERN_MAX_TEMPLATE_TREE  = 256,       /* depth of its syntax tree, long sums included   */
     TERN_MAX_TEMPLATE_STACK = 2000,      /* nested evaluations, calls of macros included   */
 };
 
 #define TERN_MAX_JSON_BYTES      ((size_t)512 << 20)  /* of one JSON document             */
-#define TERN_MAX_TEMPLATE_OUTPUT ((size_t)64 << 20)   /* bytes that a template may print  */
+#define TERN_MAX_TEMPLATE_OUTPUT ((size_t)16 << 20)   /* bytes that a template may print  */
 #define TERN_MAX_CONFIG          ((size_t)1 << 20)    /* bytes of config.json             */
 #define TERN_MAX_SAFETENSORS     ((size_t)100000000)  /* bytes of a safetensors header    */
-#define TERN_MAX_TEMPLATE_MEMORY ((size_t)512 << 20)  /* bytes of values of one rendering */
+#define TERN_MAX_TEMPLATE_MEMORY ((size_t)48 << 20)   /* bytes of values of one rendering */
 #define TERN_MAX_STRING          ((size_t)64 << 20)   /* bytes of one metadata string     */
 
 #endif

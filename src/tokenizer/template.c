@@ -24,19 +24,31 @@ bool tern_j_no_memory(tern_jrun *run)
 
 void *tern_j_alloc(tern_jrun *run, size_t n, size_t size, size_t align)
 {
-    if (run->arena.total > TERN_MAX_TEMPLATE_MEMORY || (size && n > TERN_MAX_TEMPLATE_MEMORY / size)) {
+    size_t left = run->arena.total < TERN_MAX_TEMPLATE_MEMORY ? TERN_MAX_TEMPLATE_MEMORY - run->arena.total : 0;
+    if (left == 0 || (size && n > left / size)) {
         tern_j_fail(run, "needs more than %zu bytes of memory", TERN_MAX_TEMPLATE_MEMORY);
         return NULL;
     }
+    if (!tern_j_work(run, n * size / 8)) return NULL;
     void *p = tern_arena_alloc(&run->arena, n, size, align);
     if (!p) tern_j_no_memory(run);
     return p;
 }
 
+bool tern_j_work(tern_jrun *run, uint64_t nanoseconds)
+{
+    if (nanoseconds <= TERN_MAX_TEMPLATE_WORK - run->work) {
+        run->work += nanoseconds;
+        return true;
+    }
+    run->work = TERN_MAX_TEMPLATE_WORK;
+    return tern_j_fail(run, "takes more steps than a chat template needs");
+}
+
 bool tern_j_steps(tern_jrun *run, size_t n)
 {
-    run->steps += n;
-    return run->steps <= TERN_MAX_TEMPLATE_STEPS || tern_j_fail(run, "takes more than %d steps", TERN_MAX_TEMPLATE_STEPS);
+    enum { STEP = 20 };
+    return tern_j_work(run, n < UINT64_MAX / STEP ? n * STEP : UINT64_MAX);
 }
 
 bool tern_j_enter(tern_jrun *run)

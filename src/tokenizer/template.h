@@ -195,7 +195,7 @@ struct tern_jrun {
     tern_status st;
     uint32_t    line;
     uint32_t    depth;       /* nested evaluations, which are nested C calls */
-    uint64_t    steps;
+    uint64_t    work;        /* about nanoseconds, by what each operation reads and makes */
     int64_t     now;
     tern_jdict *context;
 };
@@ -223,6 +223,9 @@ bool  tern_j_fail(tern_jrun *run, const char *fmt, ...) TERN_PRINTF(2, 3);   /* 
 bool  tern_j_no_memory(tern_jrun *run);
 void *tern_j_alloc(tern_jrun *run, size_t n, size_t size, size_t align);     /* zeros; NULL has failed */
 #define TERN_J_NEW(run, T, n) ((T *)tern_j_alloc((run), (n), sizeof(T), _Alignof(T)))
+/* Every operation pays for what it reads and makes, so that any template ends within about a second. A step is one
+ * evaluated node. Pay before doing. */
+bool  tern_j_work(tern_jrun *run, uint64_t nanoseconds);
 bool  tern_j_steps(tern_jrun *run, size_t n);
 bool  tern_j_enter(tern_jrun *run);    /* one nested evaluation more; pair with run->depth-- */
 
@@ -304,6 +307,7 @@ size_t tern_j_offset(const tern_jstring *s, size_t index);           /* byte off
 tern_text tern_j_strip(tern_text t, const tern_text *chars, bool left, bool right);   /* chars NULL: space */
 /* First (or last) byte offset of `what`, or SIZE_MAX. */
 size_t tern_j_find(tern_text in, tern_text what, bool last);
+bool tern_j_pay_find(tern_jrun *run, tern_text in, tern_text what, bool last);   /* for one walk through all of `in` */
 bool tern_j_replace(tern_jrun *run, tern_text s, tern_text old, tern_text with, int64_t count, tern_jvalue *out);
 bool tern_j_split(tern_jrun *run, tern_text s, const tern_text *sep, int64_t count, bool right, tern_jvalue *out);
 bool tern_j_splitlines(tern_jrun *run, tern_text s, bool keep, tern_jvalue *out);

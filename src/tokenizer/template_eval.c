@@ -133,9 +133,23 @@ static bool eval_args(tern_jrun *run, tern_jframe *f, const tern_jcall *c, const
 
 static bool is_word(tern_text t, const tern_jstring *s) { return t.size == s->size && memcmp(t.data, s->data, t.size) == 0; }
 
+/* What a callable reads: every byte of a string, every item of a list, once. */
+static bool pay(tern_jrun *run, const tern_jvalue *v, size_t n)
+{
+    uint64_t work = n;
+    for (size_t i = 0; i < n; i++) {
+        size_t length = 0;
+        if (v[i].kind == TERN_J_STRING) length = v[i].u.s->size;
+        else (void)tern_j_length(v[i], &length);
+        work += length * 2;
+    }
+    return tern_j_work(run, work);
+}
+
 bool tern_j_apply(tern_jrun *run, const tern_jfunction *fn, tern_jvalue self, const tern_jargs *a, tern_jvalue *out)
 {
     tern_jvalue v[TERN_J_MAX_PARAMS] = { 0 };
+    if (!tern_j_steps(run, 4) || !pay(run, &self, 1) || !pay(run, a->args, a->n_args) || !pay(run, a->kw_values, a->n_kw)) return false;
     if (!fn->params) return fn->fn(run, self, v, a, out);
     const char *p = fn->params;
     bool        positional = p[0] == '/';

@@ -112,6 +112,7 @@ FILTER(filter_int)
         return true;
     }
     if (self.kind == TERN_J_STRING) {
+        if (!tern_j_steps(run, 100)) return false;
         if (tern_j_parse_int(tern_j_text(self), base >= 0 && base <= 36 ? (int)base : 37, &i, &big)) {
             *out = tern_j_int(i);
             return true;
@@ -136,6 +137,7 @@ FILTER(filter_float)
 {
     double f;
     if (self.kind == TERN_J_UNDEFINED) return tern_j_used_undefined(run, self);
+    if (!tern_j_steps(run, 100)) return false;
     if (tern_j_is_number(self)) *out = tern_j_float(tern_j_as_double(self));
     else if (self.kind == TERN_J_STRING && tern_j_parse_float(tern_j_text(self), &f)) *out = tern_j_float(f);
     else *out = given(v[0]) ? v[0] : tern_j_float(0);
@@ -171,6 +173,7 @@ FILTER(filter_round)
         return true;
     }
     if (self.kind == TERN_J_FLOAT) {
+        if (!tern_j_steps(run, 200)) return false;   /* printing and reading up to 600 digits */
         *out = tern_j_float(round_to(self.u.f, precision));
         return true;
     }
@@ -244,8 +247,9 @@ FILTER(filter_trim)
     if (!tern_j_to_str(run, self, &self)) return false;
     if (!is_none(v[0]) && v[0].kind != TERN_J_STRING) return tern_j_fail(run, "strip arg must be None or str");
     if (!is_none(v[0])) chars = tern_j_text(v[0]);
+    if (!tern_j_pay_find(run, tern_j_text(self), chars, true)) return false;
     tern_text t = tern_j_strip(tern_j_text(self), is_none(v[0]) ? NULL : &chars, true, true);
-    return tern_j_steps(run, self.u.s->size / 16) && tern_j_share_string(run, t.data, t.size, out);
+    return tern_j_share_string(run, t.data, t.size, out);
 }
 
 FILTER(filter_replace)
@@ -371,11 +375,12 @@ static bool put_quoted(tern_jrun *run, tern_jvalue v, const char *also)
     for (size_t i = 0; i < v.u.s->size; i++) {
         unsigned char c = (unsigned char)v.u.s->data[i];
         bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c && strchr(also, c));
+        if (!tern_j_steps(run, plain ? 1 : 4)) return false;
         if (also[4] == 0 && c == ' ') strcpy(text, "+");   /* in a query */
         else snprintf(text, sizeof text, plain ? "%c" : "%%%02X", c);
         if (!tern_j_put_text(run, text)) return false;
     }
-    return tern_j_steps(run, v.u.s->size / 16);
+    return true;
 }
 
 FILTER(filter_urlencode)

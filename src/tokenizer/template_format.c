@@ -66,6 +66,7 @@ static bool pad_number(tern_jrun *run, bool negative, const char *prefix, const 
 {
     char   text[NUMBER_MAX * 2];
     size_t n = 0, whole = 0;
+    if (!tern_j_steps(run, 30)) return false;
     if (negative) text[n++] = '-';
     else if (s->sign == '+' || s->sign == ' ') text[n++] = s->sign;
     n += (size_t)snprintf(text + n, 4, "%s", prefix);
@@ -111,11 +112,13 @@ static bool put_float(tern_jrun *run, double f, const spec *s)
     int64_t precision = s->precision < 0 ? 6 : s->precision;
     char    type = s->type;
     if (precision > 100) return tern_j_fail(run, "a precision is above 100");
+    if (!tern_j_steps(run, size > 1e15 ? 400 : 20)) return false;   /* hundreds of exact digits take long */
     if (isnan(f) || isinf(f)) {
         bool upper = type == 'F' || type == 'E' || type == 'G';
         strcpy(body, isnan(f) ? (upper ? "NAN" : "nan") : upper ? "INF" : "inf");
         if (type == '%') strcat(body, "%");
     } else if (type == 0 && s->precision < 0) {
+        if (!tern_j_steps(run, 300)) return false;
         tern_j_float_text(size, body);
     } else if (type == '%') {
         snprintf(body, sizeof body, "%.*f%%", (int)precision, size * 100);

@@ -119,6 +119,7 @@ static const char *const month_names[] = { "January", "February", "March", "Apri
 static bool put_time(tern_jrun *run, char c, bool bare, const struct tm *t, int64_t now)
 {
     char text[64];
+    if (!tern_j_steps(run, 10)) return false;
     int  year = t->tm_year + 1900, hour12 = t->tm_hour % 12 ? t->tm_hour % 12 : 12;
     int  monday = (t->tm_wday + 6) % 7, number = -1, width = 2;
     switch (c) {

@@ -61,7 +61,7 @@ bool tern_j_read_json(tern_jrun *run, const char *json, size_t size, tern_jdict 
     ok = ok && convert(run, j, &v);
     json_decref(j);
     if (ok) *out = v.u.dict;
-    run->steps = 0;   /* the variables are not the template's work */
+    run->work = 0;    /* the variables are not the template's work */
     return ok;
 }
 
@@ -85,6 +85,7 @@ static bool put_string(dump *d, tern_text t)
         if (!tern_j_put(run, t.data + plain, from - plain)) return false;
         plain = at;
         if (end) break;
+        if (!tern_j_steps(run, 6)) return false;
         static const char known[] = "\"\\\n\r\t\f\b", as[] = "\"\\nrtfb";
         const char *k = cp ? memchr(known, cp < 0x80 ? cp : 1, sizeof known - 1) : NULL;
         if (k) snprintf(text, sizeof text, "\\%c", as[k - known]);

@@ -33,7 +33,7 @@ static bool strip(tern_jrun *run, tern_jvalue self, tern_jvalue chars, bool left
 {
     tern_text set = { 0 };
     if (!is_none(chars) && !want_string(run, chars, "strip arg", &set)) return false;
-    return tern_j_steps(run, self.u.s->size / 16) && share(run, tern_j_strip(tern_j_text(self), is_none(chars) ? NULL : &set, left, right), out);
+    return tern_j_pay_find(run, tern_j_text(self), set, true) && share(run, tern_j_strip(tern_j_text(self), is_none(chars) ? NULL : &set, left, right), out);
 }
 METHOD(method_strip) { return strip(run, self, v[0], true, true, out); }
 METHOD(method_lstrip) { return strip(run, self, v[0], true, false, out); }
@@ -56,6 +56,7 @@ static bool partition(tern_jrun *run, tern_jvalue self, tern_jvalue sep, bool la
     tern_jvalue part[3];
     if (!want_string(run, sep, "sep", &by)) return false;
     if (by.size == 0) return tern_j_fail(run, "empty separator");
+    if (!tern_j_pay_find(run, t, by, last)) return false;
     size_t at = tern_j_find(t, by, last);
     bool   found = at != SIZE_MAX;
     if (!found) at = last ? 0 : t.size;
@@ -63,7 +64,7 @@ static bool partition(tern_jrun *run, tern_jvalue self, tern_jvalue sep, bool la
     if (!share(run, (tern_text){ t.data, at }, &part[0]) || !share(run, (tern_text){ t.data + at, after - at }, &part[1]) ||
         !share(run, (tern_text){ t.data + after, t.size - after }, &part[2]))
         return false;
-    return tern_j_steps(run, t.size / 16) && tern_j_make_list(run, TERN_J_TUPLE, part, 3, out);
+    return tern_j_make_list(run, TERN_J_TUPLE, part, 3, out);
 }
 METHOD(method_partition) { return partition(run, self, v[0], false, out); }
 METHOD(method_rpartition) { return partition(run, self, v[0], true, out); }
@@ -135,6 +136,7 @@ static bool find(tern_jrun *run, tern_jvalue self, const tern_jvalue *v, bool la
     size_t first, at = SIZE_MAX;
     bool   ok;
     if (!want_string(run, v[0], "find() argument", &what) || !part(run, self, v, &in, &first, &ok)) return false;
+    if (ok && !tern_j_pay_find(run, in, what, last)) return false;
     if (ok) at = tern_j_find(in, what, last);
     if (at == SIZE_MAX && must) return tern_j_fail(run, "substring not found");
     *out = tern_j_int(at == SIZE_MAX ? -1 : (int64_t)(first + code_points(in.data, at)));
@@ -152,8 +154,10 @@ METHOD(method_str_count)
     int64_t n = 0;
     bool ok;
     if (!want_string(run, v[0], "count() argument", &what) || !part(run, self, v, &in, &first, &ok)) return false;
+    if (ok && !tern_j_pay_find(run, in, what, false)) return false;
     if (ok && what.size == 0) n = (int64_t)code_points(in.data, in.size) + 1;
     while (ok && what.size && (at = tern_j_find(in, what, false)) != SIZE_MAX) {
+        if (!tern_j_work(run, 16)) return false;
         in = (tern_text){ in.data + at + what.size, in.size - at - what.size };
         n++;
     }
@@ -172,6 +176,7 @@ static bool has_end(tern_jrun *run, tern_jvalue self, const tern_jvalue *v, bool
     for (size_t i = 0; ok && i < n && !yes; i++) {
         tern_text what = { 0 };
         if (!want_string(run, v[0].kind == TERN_J_TUPLE ? v[0].u.list->items[i] : v[0], "an item of the tuple", &what)) return false;
+        if (!tern_j_work(run, 4 + what.size / 16)) return false;
         yes = what.size <= in.size && memcmp(end ? in.data + in.size - what.size : in.data, what.data, what.size) == 0;
     }
     *out = tern_j_bool(yes);

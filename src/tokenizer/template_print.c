@@ -8,7 +8,7 @@
 bool tern_j_put(tern_jrun *run, const char *data, size_t n)
 {
     if (n > TERN_MAX_TEMPLATE_OUTPUT - run->out.n) return tern_j_fail(run, "prints more than %zu bytes", TERN_MAX_TEMPLATE_OUTPUT);
-    if (!tern_j_steps(run, n / 64)) return false;
+    if (!tern_j_work(run, 4 + n / 8)) return false;
     return tern_vec_append(&run->out, data, n) || tern_j_no_memory(run);
 }
 
@@ -36,7 +36,8 @@ static bool put_quoted(tern_jrun *run, tern_text t)
     for (size_t at = 0; at < t.size;) {
         size_t  from = at;
         int32_t cp = tern_j_decode(t, &at);
-        bool    ok;
+        bool    ok = tern_j_steps(run, 1);
+        if (!ok) return false;
         if (cp == quote || cp == '\\') ok = tern_j_put(run, "\\", 1) && tern_j_put_cp(run, cp);
         else if (cp == '\n') ok = tern_j_put(run, "\\n", 2);
         else if (cp == '\r') ok = tern_j_put(run, "\\r", 2);
@@ -77,9 +78,11 @@ static bool put_repr(tern_jrun *run, tern_jvalue v)
     case TERN_J_NONE: return tern_j_put_text(run, "None");
     case TERN_J_BOOL: return tern_j_put_text(run, v.u.b ? "True" : "False");
     case TERN_J_INT:
+        if (!tern_j_steps(run, 6)) return false;
         snprintf(text, sizeof text, "%" PRId64, v.u.i);
         return tern_j_put_text(run, text);
     case TERN_J_FLOAT:
+        if (!tern_j_steps(run, 300)) return false;   /* tries up to 17 precisions */
         tern_j_float_text(v.u.f, text);
         return tern_j_put_text(run, text);
     case TERN_J_STRING:

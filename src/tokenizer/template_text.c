@@ -85,15 +85,23 @@ size_t tern_j_find(tern_text in, tern_text what, bool last)
     return SIZE_MAX;
 }
 
+/* Forwards, memmem compares up to 256 bytes at each place and then turns to an algorithm that is linear. */
+bool tern_j_pay_find(tern_jrun *run, tern_text in, tern_text what, bool last)
+{
+    size_t each = last || what.size < 256 ? what.size : 256;
+    return tern_j_work(run, in.size / 8 + (uint64_t)in.size * each / 64);
+}
+
 bool tern_j_replace(tern_jrun *run, tern_text s, tern_text old, tern_text with, int64_t count, tern_jvalue *out)
 {
     size_t from = run->out.n, at = 0;
+    if (!tern_j_pay_find(run, s, old, false)) return false;
     for (uint64_t left = count < 0 ? UINT64_MAX : (uint64_t)count; left > 0; left--) {
         size_t next;
         if (old.size) {
             size_t found = tern_j_find((tern_text){ s.data + at, s.size - at }, old, false);
             if (found == SIZE_MAX) break;
-            if (!tern_j_put(run, s.data + at, found) || !tern_j_put(run, with.data, with.size)) return false;
+            if (!tern_j_steps(run, 1) || !tern_j_put(run, s.data + at, found) || !tern_j_put(run, with.data, with.size)) return false;
             at += found + old.size;
             continue;
         }
@@ -105,7 +113,6 @@ bool tern_j_replace(tern_jrun *run, tern_text s, tern_text old, tern_text with, 
         if (!tern_j_put(run, s.data + at, next - at)) return false;
         at = next;
     }
-    if (!tern_j_steps(run, s.size / 64)) return false;
     return tern_j_put(run, s.data + at, s.size - at) && tern_j_take(run, from, out);
 }
 
@@ -193,7 +200,7 @@ bool tern_j_split(tern_jrun *run, tern_text s, const tern_text *sep, int64_t cou
     pieces   p = { 0 };
     uint64_t left = count < 0 ? UINT64_MAX : (uint64_t)count;
     if (sep && sep->size == 0) return tern_j_fail(run, "empty separator");
-    if (!tern_j_steps(run, s.size / 64)) return false;
+    if (sep && !tern_j_pay_find(run, s, *sep, right)) return false;
     if (!(right ? split_right : split_left)(run, &p, s, sep, left)) return false;
     return tern_j_make_list(run, TERN_J_LIST, p.items, p.n, out);
 }
@@ -291,6 +298,7 @@ bool tern_j_put_case(tern_jrun *run, tern_text s, tern_jcase to)
         int32_t cp = tern_j_decode(s, &at);
         const char *text = NULL;
         if (cp >= 0x80) {
+            if (!tern_j_steps(run, 1)) return false;
             if (to == TERN_CASE_LOWER) text = cp == 0x130 ? "i\xcc\x87" : cp == 0x3a3 && is_final_sigma(s, from, at) ? "\xcf\x82" : NULL;
             else text = special_case(cp, to);
         }

@@ -145,7 +145,7 @@ static bool hash(tern_jrun *run, tern_jvalue v, uint64_t *out)
     case TERN_J_STRING:
         for (size_t i = 0; i < v.u.s->size; i++) h = (h ^ (unsigned char)v.u.s->data[i]) * 0x100000001b3;
         *out = h;
-        return tern_j_steps(run, v.u.s->size / 64);
+        return tern_j_work(run, v.u.s->size);
     case TERN_J_FLOAT: {   /* 1.0 is the key 1 */
         double f = v.u.f;
         int64_t i = 0;
@@ -402,8 +402,9 @@ bool tern_j_contains(tern_jrun *run, tern_jvalue all, tern_jvalue one, bool *res
     if (all.kind == TERN_J_STRING) {
         if (one.kind != TERN_J_STRING)
             return tern_j_fail(run, "'in <string>' requires string as left operand, not %s", tern_j_type(one));
+        if (!tern_j_pay_find(run, tern_j_text(all), tern_j_text(one), false)) return false;
         *result = tern_j_find(tern_j_text(all), tern_j_text(one), false) != SIZE_MAX;
-        return tern_j_steps(run, all.u.s->size / 16);
+        return true;
     }
     if (all.kind == TERN_J_DICT) {
         tern_jvalue *found;
