@@ -14,7 +14,7 @@ printf 'id,prompt\n1,The cat\n2,"A dog, ""big"""\n3,Lily\n' >"$WORK/p.csv"
 for kind in txt jsonl json csv; do
     run 0 batch $M "$WORK/p.$kind" "$WORK/$kind.out"
     [ ! -s "$WORK/out" ] || bad "batch prints on standard output"
-    grep -q "3 of 3 prompts answered, 0 failed" "$WORK/err" || bad "$kind: $(cat "$WORK/err")"
+    grep -q "3 answered, 0 failed of 3 prompts" "$WORK/err" || bad "$kind: $(cat "$WORK/err")"
     [ "$(wc -l <"$WORK/$kind.out")" = 3 ] || bad "$kind: $(wc -l <"$WORK/$kind.out") lines"
     cmp -s "$WORK/txt.out" "$WORK/$kind.out" || bad "$kind gives other answers than txt"
 done
@@ -30,6 +30,15 @@ grep -q '"prompt":"The cat"' "$WORK/q.out" || bad "--field: $(cat "$WORK/q.out")
 run 1 batch $M "$WORK/bad.jsonl" "$WORK/bad.out"
 [ "$(wc -l <"$WORK/bad.out")" = 5 ] || bad "errors stop the batch"
 [ "$(grep -c '"error"' "$WORK/bad.out")" = 3 ] || bad "$(grep -c '"error"' "$WORK/bad.out") errors, want 3"
+grep -q "2 answered, 3 failed of 5 prompts" "$WORK/err" || bad "counts: $(cat "$WORK/err")"
+
+# going on remembers what failed before, also when nothing is left to do
+for lines in 3 5; do
+    head -n $lines "$WORK/bad.out" >"$WORK/bad2.out"
+    run 1 batch $M "$WORK/bad.jsonl" "$WORK/bad2.out"
+    grep -q "2 answered, 3 failed of 5 prompts" "$WORK/err" || bad "counts after $lines lines: $(cat "$WORK/err")"
+    cmp -s "$WORK/bad.out" "$WORK/bad2.out" || bad "going on after $lines lines gives another file"
+done
 
 # an earlier run that was cut anywhere is completed to the same file
 size=$(wc -c <"$WORK/txt.out")

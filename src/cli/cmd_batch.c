@@ -36,7 +36,7 @@ typedef struct batch {
     bool         *done;       /* (inputs.n)                   */
     tern_vec      reply;
     tern_bar      bar;
-    uint64_t      finished;   /* prompts                      */
+    uint64_t      finished, failed;   /* prompts, those of an earlier run included */
 } batch;
 
 static bool add(batch *b, tern_text prompt, const char *problem)
@@ -201,12 +201,14 @@ static tern_status resume(batch *b, const char *path, off_t *size, tern_error *e
             same = mine && json_equal(mine, p);
             json_decref(mine);
         }
+        bool failed = json_object_get(v, "error") != NULL;
         json_decref(v);
         if (!same) {
             st = tern_fail(err, TERN_ERR_FORMAT, "'%s' holds answers to other prompts: name another file", path);
             break;
         }
         b->finished += !b->done[i];
+        b->failed += !b->done[i] && failed;
         b->done[i] = true;
     }
     *size = (off_t)(map.size - rest.size);
@@ -268,7 +270,7 @@ static int work(batch *b, batch_options *o, tern_session *session, const tern_te
 {
     tern_error err = {0};
     tern_vec   ids;
-    uint64_t   failed = 0, tokens = 0;
+    uint64_t   tokens = 0;
     double     start = tern_clock_s();
     int        code = TERN_EXIT_DONE;
     tern_vec_init(&ids, NULL, sizeof(int32_t));
@@ -286,18 +288,20 @@ static int work(batch *b, batch_options *o, tern_session *session, const tern_te
                                  "text", tern_json_text(b->reply.n ? b->reply.data : "", b->reply.n), "prompt_tokens", g.prompt_tokens,
                                  "new_tokens", g.new_tokens, "finish", tern_finish_name(g.finish));
         if (write_line(fd, path, line, &err) != TERN_OK) code = tern_cli_fail(b->cli, &err);
-        failed += st != TERN_OK;
+        b->failed += st != TERN_OK;
         tokens += (uint64_t)g.new_tokens;
         b->finished++;
     }
     tern_bar_end(&b->bar);
     tern_vec_clear(&ids);
     double seconds = tern_clock_s() - start;
-    tern_cli_note(b->cli, "%llu of %zu prompts answered, %llu failed, %llu tokens in %s (%.1f tokens/s)", (unsigned long long)b->finished,
-                  b->inputs.n, (unsigned long long)failed, (unsigned long long)tokens, tern_show_seconds(seconds), seconds > 0 ? (double)tokens / seconds : 0);
+    tern_cli_note(b->cli, "%llu answered, %llu failed of %zu prompts; %llu tokens in %s (%.1f tokens/s)",
+                  (unsigned long long)(b->finished - b->failed), (unsigned long long)b->failed, b->inputs.n, (unsigned long long)tokens,
+                  tern_show_seconds(seconds), seconds > 0 ? (double)tokens / seconds : 0);
     if (code) return code;
     if (tern_interrupted()) return TERN_EXIT_INTERRUPTED;
-    return failed ? tern_cli_failf(b->cli, "%llu of %zu prompts failed: see \"error\" in '%s'", (unsigned long long)failed, b->inputs.n, path) : code;
+    if (!b->failed) return TERN_EXIT_DONE;
+    return tern_cli_failf(b->cli, "%llu of %zu prompts failed: see \"error\" in '%s'", (unsigned long long)b->failed, b->inputs.n, path);
 }
 
 static int run(tern_cli *c)
@@ -326,7 +330,9 @@ static int run(tern_cli *c)
         code = b.done ? tern_cli_fail(c, &err) : tern_cli_failf(c, "out of memory");
         goto done;
     }
-    if (b.finished) tern_cli_note(c, "going on: %llu of %zu prompts were answered before", (unsigned long long)b.finished, b.inputs.n);
+    if (b.finished)
+        tern_cli_note(c, "going on: %llu answered, %llu failed of %zu prompts before", (unsigned long long)(b.finished - b.failed),
+                      (unsigned long long)b.failed, b.inputs.n);
     tern_interrupt_watch(1);
     code = tern_open_model(c, &o->model, false, &model);
     if (!code) code = tern_open_session(c, &o->text, model, &session);
