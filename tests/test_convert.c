@@ -639,6 +639,8 @@ TEST(wrong_wishes_are_refused)
         { { .type = "q4_0", .embedding = "i32" }, TERN_ERR_ARG, "the embedding's type 'i32' is no storage type" },
         { { .alignment = 48 }, TERN_ERR_ARG, "alignment 48" },
         { { .shard_bytes = -1 }, TERN_ERR_ARG, "-1 bytes" },
+        { { .shard_bytes = 1 }, TERN_ERR_ARG, "files of 1 bytes are too small, 16384 or more" },
+        { { .shard_bytes = 16383 }, TERN_ERR_ARG, "16384 or more" },
         { { .threads = -3 }, TERN_ERR_ARG, "threads" },
     };
     tern_error err = { 0 };

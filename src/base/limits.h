@@ -9,6 +9,8 @@ enum {
     TERN_MAX_METADATA      = 1 << 16,    /* metadata entries of one file                   */
     TERN_MAX_KEY           = 1 << 16,    /* bytes of a metadata key or a tensor name       */
     TERN_MAX_SHARDS        = 1 << 14,    /* files of one split model                       */
+    TERN_MIN_SHARD         = 1 << 14,    /* bytes of a file that a model is split into     */
+    TERN_MAX_SHARDS_MADE   = 1000,       /* files that a model is split into               */
     TERN_MAX_ARRAY_DEPTH   = 4,          /* arrays in arrays, in GGUF metadata             */
     TERN_MAX_VOCAB         = 1 << 24,    /* tokens of a vocabulary                         */
     TERN_MAX_TOKEN_BYTES   = 1 << 16,    /* bytes of one token                             */

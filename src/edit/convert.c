@@ -16,7 +16,7 @@ const tern_option tern_convert_table[] = {
     { "embedding", 0, TERN_OPTION_TEXT, ROW(embedding), 0, 0, "TYPE", NULL, "the matrices' type", "storage type of the token embedding" },
     { "tokenizer", 0, TERN_OPTION_TEXT, ROW(tokenizer), 0, 0, "FILE", NULL, "the one beside the model", "vocabulary, for models that have none" },
     { "name", 0, TERN_OPTION_TEXT, ROW(name), 0, 0, "TEXT", NULL, "the model's own", "name of the model in the new file" },
-    { "shard-bytes", 0, TERN_OPTION_LONG, ROW(shard_bytes), 0, 1e15, "N", NULL, "one file", "split into files of at most N bytes of tensors" },
+    { "shard-bytes", 0, TERN_OPTION_LONG, ROW(shard_bytes), 0, 1e15, "N", NULL, "one file", "split into files of at most N bytes of tensors, 16384 or more" },
     { "alignment", 0, TERN_OPTION_INT, ROW(alignment), 0, 1 << 20, "N", NULL, "32", "alignment of tensors, a power of two" },
     { "dry-run", 0, TERN_OPTION_FLAG, ROW(dry_run), 0, 0, NULL, NULL, NULL, "show types and sizes, write nothing" },
     { 0 }
@@ -163,6 +163,8 @@ static tern_status choose(tern_edit *e, tern_error *err)
     TERN_TRY(find_type("the head's type", o->head, &c->head, err));
     TERN_TRY(find_type("the embedding's type", o->embedding, &c->embedding, err));
     if (o->shard_bytes < 0) st = tern_fail(err, TERN_ERR_ARG, "files of %lld bytes are not possible", (long long)o->shard_bytes);
+    else if (o->shard_bytes > 0 && o->shard_bytes < TERN_MIN_SHARD)
+        st = tern_fail(err, TERN_ERR_ARG, "files of %lld bytes are too small, %d or more are possible", (long long)o->shard_bytes, TERN_MIN_SHARD);
     else if (o->alignment < 0) st = tern_fail(err, TERN_ERR_ARG, "alignment %d, a power of two is possible", o->alignment);
 done:
     return st;

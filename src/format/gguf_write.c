@@ -403,8 +403,8 @@ tern_status tern_gguf_begin(tern_gguf_writer *w, tern_error *err)
         uint64_t    bytes = t->size + padding(t->size, w->alignment);
         out_shard  *s = &TERN_VEC(&w->shard, out_shard)[w->shard.n - 1];
         if (w->max_shard && s->n > 0 && offset + bytes > w->max_shard) {
-            if (w->shard.n == TERN_MAX_SHARDS)
-                return tern_fail(err, TERN_ERR_ARG, "'%.150s' would need more than %d files", w->path, TERN_MAX_SHARDS);
+            if (w->shard.n == TERN_MAX_SHARDS_MADE)
+                return tern_fail(err, TERN_ERR_ARG, "'%.150s' would need more than %d files", w->path, TERN_MAX_SHARDS_MADE);
             if (!tern_vec_append(&w->shard, &(out_shard){ .first = i }, 1)) return no_memory(w, err);
             s = &TERN_VEC(&w->shard, out_shard)[w->shard.n - 1];
             offset = 0;
