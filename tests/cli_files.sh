@@ -32,6 +32,13 @@ refused 2 "'-1' is no token id" detokenize -m m -- -1
 refused 2 "'99999999999999999999' is no token id" detokenize -m m 99999999999999999999
 refused 2 "--logit-bias takes ID=X" run -m m --logit-bias 5 text
 refused 2 "--logit-bias takes ID=X" run -m m --logit-bias 5=x text
+refused 2 "a finite number or -inf, not '5=inf'" run -m m --logit-bias 5=inf text
+refused 2 "a finite number or -inf, not '5=nan'" run -m m --logit-bias 5=nan text
+refused 2 "a finite number or -inf, not '5=1e999'" run -m m --logit-bias 5=1e999 text
+for o in temp top-p min-p typical repeat-penalty frequency-penalty presence-penalty; do
+    for x in nan inf -inf 1e999; do refused 2 "--$o takes a number from" run -m m --$o $x text; done
+done
+refused 2 "--top-k takes a whole number from -1 to 16777216, not 'x'" run -m m --top-k x text
 refused 2 "--stop takes a text that is not empty" run -m m --stop '' text
 refused 2 "--top-p takes a number from 0 to 1, not '2'" run -m m --top-p 2 text
 refused 2 "--cache takes one of" run -m m --cache q4 text

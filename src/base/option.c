@@ -31,12 +31,12 @@ static tern_status set_number(const tern_option *o, char *field, const char *tex
         hi = o->kind == TERN_OPTION_INT ? INT32_MAX : INFINITY;
         snprintf(want, sizeof want, "%s", whole ? "a whole number" : "a number");
     } else {
-        snprintf(want, sizeof want, "a%s number from %.10g to %.10g", whole ? " whole" : "", o->min, o->max);
+        snprintf(want, sizeof want, whole ? "a whole number from %.0f to %.0f" : "a number from %.10g to %.10g", o->min, o->max);
     }
     errno = 0;
     if (whole) v = (double)(i = strtoll(text, &end, 10));
     else v = strtod(text, &end);
-    if (end == text || *end || errno == ERANGE || isnan(v) || v < lo || v > hi) return bad(o, text, want, err);
+    if (end == text || *end || errno == ERANGE || isnan(v) || v < lo || v > hi || (!whole && !isfinite((float)v))) return bad(o, text, want, err);
 
     if (o->kind == TERN_OPTION_INT) { int32_t x = (int32_t)i; memcpy(field, &x, sizeof x); }
     else if (o->kind == TERN_OPTION_LONG) memcpy(field, &i, sizeof i);

@@ -129,9 +129,9 @@ static int parse_bias(tern_cli *c, tern_text_args *a)
         if (!bad) {
             const char *number = end + 1;
             value[i] = strtof(number, &end);
-            bad = end == number || *end || isnan(value[i]);
+            bad = end == number || *end || isnan(value[i]) || value[i] == INFINITY;
         }
-        if (bad) return tern_cli_usage(c, "--logit-bias takes ID=X, a token id and a number, not '%s'", text);
+        if (bad) return tern_cli_usage(c, "--logit-bias takes ID=X, a token id and a finite number or -inf, not '%s'", text);
         token[i] = (int32_t)id;
     }
     a->generate.sample.bias_token = token;

@@ -57,12 +57,14 @@ struct tern_sampler {
 
 static tern_status check(int32_t V, const tern_sample_options *o, tern_error *err)
 {
-    if (!(o->temperature >= 0)) return tern_fail(err, TERN_ERR_ARG, "temperature %g is not positive", (double)o->temperature);
+    if (!(o->temperature >= 0 && isfinite(o->temperature)))
+        return tern_fail(err, TERN_ERR_ARG, "temperature %g is neither zero nor a positive number", (double)o->temperature);
     if (!(o->top_p >= 0 && o->top_p <= 1)) return tern_fail(err, TERN_ERR_ARG, "top-p %g is outside [0, 1]", (double)o->top_p);
     if (!(o->min_p >= 0 && o->min_p <= 1)) return tern_fail(err, TERN_ERR_ARG, "min-p %g is outside [0, 1]", (double)o->min_p);
     if (!(o->typical_p >= 0 && o->typical_p <= 1))
         return tern_fail(err, TERN_ERR_ARG, "typical-p %g is outside [0, 1]", (double)o->typical_p);
-    if (!(o->repetition_penalty >= 0)) return tern_fail(err, TERN_ERR_ARG, "repetition penalty %g is negative", (double)o->repetition_penalty);
+    if (!(o->repetition_penalty >= 0 && isfinite(o->repetition_penalty)))
+        return tern_fail(err, TERN_ERR_ARG, "repetition penalty %g is neither zero nor a positive number", (double)o->repetition_penalty);
     if (!isfinite(o->frequency_penalty) || !isfinite(o->presence_penalty))
         return tern_fail(err, TERN_ERR_ARG, "a frequency or presence penalty is not finite");
     if (o->top_k < -1 || o->penalty_window < -1 || o->no_repeat_ngram < 0)
@@ -70,7 +72,8 @@ static tern_status check(int32_t V, const tern_sample_options *o, tern_error *er
     for (size_t i = 0; i < o->n_bias; i++) {
         if (o->bias_token[i] < 0 || o->bias_token[i] >= V)
             return tern_fail(err, TERN_ERR_ARG, "bias for token %d, but the vocabulary has %d tokens", o->bias_token[i], V);
-        if (isnan(o->bias_value[i])) return tern_fail(err, TERN_ERR_ARG, "bias for token %d is not a number", o->bias_token[i]);
+        if (isnan(o->bias_value[i]) || o->bias_value[i] == INFINITY)
+            return tern_fail(err, TERN_ERR_ARG, "bias for token %d is neither a finite number nor -inf", o->bias_token[i]);
     }
     return TERN_OK;
 }
