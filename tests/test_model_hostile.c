@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "model/model.h"
 
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -153,6 +154,58 @@ TEST(configurations_that_lie)
         else refuses(folder, edit[i].code, edit[i].words);
     }
     fprintf(stderr, "%zu edited configurations\n", TERN_COUNT(edit));
+}
+
+/* The golden llama with one metadata entry more, in place of the one that may have been there: key, type and value as
+ * GGUF writes them. A filler keeps the tensors aligned. */
+static void put_gguf(const char *key, uint32_t type, const void *value, size_t n)
+{
+    size_t size, k = strlen(key), at = 24;
+    char  *file = golden_file("llama", "model.gguf", &size), *old = memmem(file, size, key, k);
+    if (old) *old = '~';
+    size_t need = (8 + k + 4 + n) + (8 + 2 + 4 + 8), pad = (32 - need % 32) % 32;
+    char  *out = calloc(1, size + need + pad), *p = out + at;
+    memcpy(out, file, at);
+    out[16] = (char)(out[16] + 2);
+    *p = (char)k, p += 8;
+    memcpy(p, key, k), p += k;
+    memcpy(p, &type, 4), p += 4;
+    memcpy(p, value, n), p += n;
+    *p = 2, p += 8;
+    memcpy(p, "zz", 2), p += 2;
+    *p = 8, p += 4;   /* text */
+    *p = (char)pad, p += 8;
+    memset(p, 'z', pad), p += pad;
+    memcpy(p, file + at, size - at);
+    put("model.gguf", out, size + need + pad);
+    free(out);
+    free(file);
+}
+
+TEST(gguf_metadata_that_lies)
+{
+    enum { U32 = 4, F32 = 6 };
+    static const struct { const char *key; uint32_t type; uint32_t whole; float real; tern_status code; const char *words; } row[] = {
+        { "llama.attention.key_length", U32, 0, 0, TERN_ERR_FORMAT, "'llama.attention.key_length' is 0, 1 to 16777216 are possible" },
+        { "llama.attention.key_length", U32, 4000000000, 0, TERN_ERR_FORMAT, "is 4000000000" },
+        { "llama.attention.value_length", U32, 0, 0, TERN_ERR_UNSUPPORTED, "'llama.attention.value_length' is not the 8 columns that keys have" },
+        { "llama.attention.value_length", U32, 16, 0, TERN_ERR_UNSUPPORTED, "value_length" },
+        { "llama.attention.value_length", U32, 8, 0, TERN_OK, "" },
+        { "llama.attention.layer_norm_rms_epsilon", F32, 0, 0, TERN_ERR_FORMAT, "epsilon' is 0" },
+        { "llama.attention.layer_norm_rms_epsilon", F32, 0, -1e-5f, TERN_ERR_FORMAT, "epsilon' is -1e-05" },
+        { "llama.attention.layer_norm_rms_epsilon", F32, 0, NAN, TERN_ERR_FORMAT, "epsilon' is" },
+        { "llama.attention.layer_norm_rms_epsilon", F32, 0, INFINITY, TERN_ERR_FORMAT, "epsilon' is inf" },
+        { "llama.rope.freq_base", F32, 0, 0, TERN_ERR_FORMAT, "'llama.rope.freq_base' is 0, 1 to 1000000000000 are possible" },
+        { "llama.rope.freq_base", F32, 0, -10000, TERN_ERR_FORMAT, "'llama.rope.freq_base' is -10000" },
+        { "llama.rope.freq_base", F32, 0, NAN, TERN_ERR_FORMAT, "'llama.rope.freq_base' is" },
+        { "llama.vocab_size", U32, 65, 0, TERN_ERR_FORMAT, "'llama.vocab_size' is not the 64 rows that the embedding has" },
+        { "llama.vocab_size", U32, 64, 0, TERN_OK, "" },
+    };
+    for (size_t i = 0; i < TERN_COUNT(row); i++) {
+        put_gguf(row[i].key, row[i].type, row[i].type == U32 ? (const void *)&row[i].whole : &row[i].real, 4);
+        if (row[i].code == TERN_OK) opens(inside("model.gguf"));
+        else refuses(inside("model.gguf"), row[i].code, row[i].words);
+    }
 }
 
 TEST(unknown_architectures_are_answered_with_the_known_ones)
@@ -405,7 +458,7 @@ TEST(loading_can_be_stopped)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(configurations_that_lie),
+        cmocka_unit_test(configurations_that_lie), cmocka_unit_test(gguf_metadata_that_lies),
         cmocka_unit_test(unknown_architectures_are_answered_with_the_known_ones),
         cmocka_unit_test(older_configurations),
         cmocka_unit_test(missing_tensors),

@@ -9,7 +9,7 @@
 
 static const tern_config_row config[] = {
     TERN_ROWS_SIZES,
-    { "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", NULL, 'f', TERN_ROW(eps), false, 0, 1, 1e-6 },
+    { "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", NULL, 'f', TERN_ROW(eps), false, TERN_MIN_EPSILON, 1, 1e-6 },
     TERN_ROWS_ROPE(10000),
     { "%s.attention.sliding_window", "sliding_window", NULL, 'i', TERN_ROW(window), false, 0, TERN_MAX_CONTEXT, 4096 },
     { "%s.attn_logit_softcapping", "attn_logit_softcapping", NULL, 'f', TERN_ROW(attn_softcap), false, 0, 1e6, 50 },

@@ -12,7 +12,7 @@ static const tern_config_row config[] = {
     { "%s.attention.head_count", "n_head num_attention_heads", NULL, 'i', TERN_ROW(H), true, 1, TERN_MAX_WIDTH, 0 },
     { NULL, "vocab_size", NULL, 'i', TERN_ROW(V), true, 1, TERN_MAX_VOCAB, 0 },
     { "%s.context_length", "n_positions max_position_embeddings", NULL, 'i', TERN_ROW(context), true, 1, TERN_MAX_CONTEXT, 0 },
-    { "%s.attention.layer_norm_epsilon", "layer_norm_epsilon", NULL, 'f', TERN_ROW(eps), false, 0, 1, 1e-5 },
+    { "%s.attention.layer_norm_epsilon", "layer_norm_epsilon", NULL, 'f', TERN_ROW(eps), false, TERN_MIN_EPSILON, 1, 1e-5 },
 };
 
 static const tern_tensor_row tensor[] = {

@@ -5,7 +5,7 @@
 
 static const tern_config_row config[] = {
     TERN_ROWS_SIZES,
-    { "%s.attention.layer_norm_epsilon", "layer_norm_eps", NULL, 'f', TERN_ROW(eps), false, 0, 1, 1e-5 },
+    { "%s.attention.layer_norm_epsilon", "layer_norm_eps", NULL, 'f', TERN_ROW(eps), false, TERN_MIN_EPSILON, 1, 1e-5 },
     TERN_ROWS_ROPE(10000),
 };
 

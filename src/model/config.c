@@ -56,6 +56,16 @@ static bool number_of(const tern_meta *m, double *out)
     return true;
 }
 
+/* A number for a sentence: whole ones without an exponent. */
+typedef struct shown { char text[32]; } shown;
+
+static shown show(double x)
+{
+    shown s;
+    snprintf(s.text, sizeof s.text, x == floor(x) && fabs(x) < 1e15 ? "%.0f" : "%g", x);
+    return s;
+}
+
 static tern_status read_row(const tern_config_row *r, const char *name, const tern_source *s, tern_config *c, tern_error *err)
 {
     char   key[128];
@@ -70,13 +80,24 @@ static tern_status read_row(const tern_config_row *r, const char *name, const te
     } else if (m) {
         if (!number_of(m, &x)) return tern_fail(err, TERN_ERR_UNSUPPORTED, "'%s' is not one number", key);
         if (!(x >= r->min && x <= r->max))
-            return tern_fail(err, TERN_ERR_FORMAT, "'%s' is %g, %g to %g are possible", key, x, r->min, r->max);
+            return tern_fail(err, TERN_ERR_FORMAT, "'%s' is %s, %s to %s are possible", key, show(x).text, show(r->min).text, show(r->max).text);
         if (r->kind == 'i' && x != floor(x)) return tern_fail(err, TERN_ERR_FORMAT, "'%s' is %g, not a whole number", key, x);
     }
     char *field = (char *)c + r->offset;
     if (r->kind == 'i') memcpy(field, &(int32_t){ (int32_t)x }, sizeof(int32_t));
     else if (r->kind == 'f') memcpy(field, &(float){ (float)x }, sizeof(float));
     else memcpy(field, &b, sizeof(bool));
+    return TERN_OK;
+}
+
+/* What a GGUF file says twice. */
+static tern_status check_agreement(const tern_source *s, const char *name, const tern_config *c, tern_error *err)
+{
+    char   key[128];
+    double x;
+    const tern_meta *m = tern_config_find(s, "%s.attention.value_length", name, key);
+    if (m && (!number_of(m, &x) || x != c->D))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "'%s' is not the %d columns that keys have", key, c->D);
     return TERN_OK;
 }
 
@@ -95,6 +116,7 @@ tern_status tern_config_read(const tern_arch *a, const char *name, const tern_so
     }
     if (a->prepare) TERN_TRY(a->prepare(s, name, c, err));
     if (c->rope_dims == 0) c->rope_dims = c->D;
+    if (s->kind == TERN_SOURCE_GGUF) TERN_TRY(check_agreement(s, name, c, err));
     if (c->H % c->K != 0)
         st = tern_fail(err, TERN_ERR_FORMAT, "%d query heads are no multiple of %d key/value heads", c->H, c->K);
     else if ((int64_t)c->H * c->D > TERN_MAX_WIDTH)
@@ -201,8 +223,8 @@ static tern_status check_rope(const tern_config *c, tern_error *err)
     };
     for (size_t i = 0; i < TERN_COUNT(field); i++)
         if (!(field[i].value >= field[i].min && field[i].value <= field[i].max))
-            return tern_fail(err, TERN_ERR_FORMAT, "rope scaling: '%s' is %g, %g to %g are possible", field[i].name,
-                             field[i].value, field[i].min, field[i].max);
+            return tern_fail(err, TERN_ERR_FORMAT, "rope scaling: '%s' is %s, %s to %s are possible", field[i].name,
+                             show(field[i].value).text, show(field[i].min).text, show(field[i].max).text);
     if (c->rope.kind == TERN_ROPE_LLAMA3 && !(c->rope.high_freq > c->rope.low_freq))
         return tern_fail(err, TERN_ERR_FORMAT, "rope scaling: high_freq_factor %g is not above low_freq_factor %g",
                          (double)c->rope.high_freq, (double)c->rope.low_freq);

@@ -50,8 +50,10 @@ TERN_USE_RESULT tern_status tern_rope_build(const tern_config *c, const float *f
     { "%s.attention.key_length", "head_dim", NULL, 'i', TERN_ROW(D), false, 1, TERN_MAX_WIDTH, 0 },                            \
     { NULL, "vocab_size", "vocab_size", 'i', TERN_ROW(V), true, 1, TERN_MAX_VOCAB, 0 },                                        \
     { "%s.context_length", "max_position_embeddings", "max_seq_len", 'i', TERN_ROW(context), true, 1, TERN_MAX_CONTEXT, 0 }
+/* Below this a row of zeros is divided by zero in float32. */
+#define TERN_MIN_EPSILON 1e-30
 #define TERN_ROWS_RMSNORM                                                                                                      \
-    { "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", NULL, 'f', TERN_ROW(eps), false, 0, 1, 1e-5 }
+    { "%s.attention.layer_norm_rms_epsilon", "rms_norm_eps", NULL, 'f', TERN_ROW(eps), false, TERN_MIN_EPSILON, 1, 1e-5 }
 /* The base of the rotary positions. Its scaling is read by tern_config_rope. */
 #define TERN_ROWS_ROPE(base)                                                                                                   \
     { "%s.rope.freq_base", "rope_parameters.rope_theta rope_theta", NULL, 'f', TERN_ROW(rope_base), false, 1, 1e12, base },    \

@@ -180,6 +180,13 @@ tern_status tern_loader_begin(tern_loader *l, tern_model *m, tern_error *err)
         const tern_source_tensor *t = a->tensor[i].role == TERN_ROLE_token_embd ? tern_loader_find(l, &a->tensor[i], 0, name) : NULL;
         if (t && t->dims == 2 && t->shape[0] > 0 && t->shape[0] <= TERN_MAX_VOCAB) m->config.V = (int32_t)t->shape[0];
     }
+    /* GGUF may say it as well: the converters write the embedding's rows there. */
+    char key[80];
+    tern_text name = tern_source_text(s, "general.architecture");
+    snprintf(key, sizeof key, "%.*s.vocab_size", name.size < 60 ? (int)name.size : 60, name.data ? name.data : "");
+    if (s->kind == TERN_SOURCE_GGUF && tern_source_meta(s, key) && m->config.V > 0 &&
+        tern_source_int(s, key, -1) != m->config.V)
+        return tern_fail(err, TERN_ERR_FORMAT, "'%s' is not the %d rows that the embedding has", key, m->config.V);
     return tern_bitnet_read(s, &l->bitnet, err);
 }
 

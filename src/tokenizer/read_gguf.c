@@ -3,6 +3,8 @@
 #include "base/file.h"
 #include "tokenizer/core.h"
 
+#include <math.h>
+
 #define KEY "tokenizer.ggml."
 
 /* An array of this kind, or an empty one. */
@@ -20,10 +22,35 @@ static int64_t integer_at(const tern_meta *m, size_t i, int64_t otherwise)
     return otherwise;
 }
 
-static void role(const tern_tokenizer *t, const tern_source *s, const char *key, int32_t *id)
+/* -1, and the same number as an unsigned 32-bit one, is how converters write "none". */
+static tern_status role(const tern_tokenizer *t, const tern_source *s, const char *key, int32_t *id, tern_error *err)
 {
-    int64_t v = tern_source_int(s, key, *id);
-    *id = v >= 0 && v < t->V ? (int32_t)v : -1;
+    const tern_meta *m = tern_source_meta(s, key);
+    if (!m) {
+        if (*id >= t->V) *id = -1;
+        return TERN_OK;
+    }
+    int64_t v = tern_source_int(s, key, INT64_MIN);
+    if (v == -1 || v == UINT32_MAX) {
+        *id = -1;
+        return TERN_OK;
+    }
+    if (v < 0 || v >= t->V) return tern_fail(err, TERN_ERR_FORMAT, "'%s' is no token of %d", key, t->V);
+    *id = (int32_t)v;
+    return TERN_OK;
+}
+
+/* One number or flag for each token. Absent is fine, another kind or length is not. */
+static tern_status check_array(const tern_source *s, const char *key, size_t tokens, bool whole, tern_error *err)
+{
+    const tern_meta *m = tern_source_meta(s, key);
+    if (!m) return TERN_OK;
+    bool kind = m->kind == TERN_META_ARRAY && (whole ? m->v.a.item == TERN_META_INT || m->v.a.item == TERN_META_UINT : m->v.a.item == TERN_META_REAL);
+    if (!kind) return tern_fail(err, TERN_ERR_FORMAT, "'%s' is no list of %s", key, whole ? "whole numbers" : "real numbers");
+    if (m->v.a.n != tokens) return tern_fail(err, TERN_ERR_FORMAT, "'%s' has %zu items for %zu tokens", key, m->v.a.n, tokens);
+    for (size_t i = 0; !whole && i < tokens; i++)
+        if (!isfinite(((const double *)m->v.a.data)[i])) return tern_fail(err, TERN_ERR_FORMAT, "'%s' says %g for token %zu", key, ((const double *)m->v.a.data)[i], i);
+    return TERN_OK;
 }
 
 /* "\u2581word" is written for "word" and "piece" for "##piece". */
@@ -180,6 +207,8 @@ tern_status tern_read_metadata(tern_tokenizer *t, const tern_source *s, const ch
                        (int)(model.size < 40 ? model.size : 40), model.data);
         goto done;
     }
+    TERN_TRY(check_array(s, KEY "scores", tokens->v.a.n, false, err));
+    TERN_TRY(check_array(s, KEY "token_type", tokens->v.a.n, true, err));
     TERN_TRY(tern_vocab_begin(t, tokens->v.a.n, err));
     for (int32_t i = 0; i < t->V; i++) {
         int64_t   type = integer_at(types, (size_t)i, 1);
@@ -200,14 +229,14 @@ tern_status tern_read_metadata(tern_tokenizer *t, const tern_source *s, const ch
         bool fits = id >= 0 && id < t->V && (t->token[id].kind == TERN_TOKEN_CONTROL || (i == 2 && t->token[id].kind == TERN_TOKEN_UNKNOWN));
         if (!fits) *roles[i] = -1;
     }
-    role(t, s, KEY "bos_token_id", &t->roles.bos);
-    role(t, s, KEY "eos_token_id", &t->roles.eos);
-    role(t, s, KEY "unknown_token_id", &t->roles.unknown);
-    role(t, s, KEY "padding_token_id", &t->roles.pad);
-    role(t, s, KEY "mask_token_id", &t->roles.mask);
-    role(t, s, KEY "cls_token_id", &t->roles.cls);
-    role(t, s, KEY "seperator_token_id", &t->roles.sep);   /* so spelled in the format */
-    role(t, s, KEY "eot_token_id", &t->roles.eot);
+    TERN_TRY(role(t, s, KEY "bos_token_id", &t->roles.bos, err));
+    TERN_TRY(role(t, s, KEY "eos_token_id", &t->roles.eos, err));
+    TERN_TRY(role(t, s, KEY "unknown_token_id", &t->roles.unknown, err));
+    TERN_TRY(role(t, s, KEY "padding_token_id", &t->roles.pad, err));
+    TERN_TRY(role(t, s, KEY "mask_token_id", &t->roles.mask, err));
+    TERN_TRY(role(t, s, KEY "cls_token_id", &t->roles.cls, err));
+    TERN_TRY(role(t, s, KEY "seperator_token_id", &t->roles.sep, err));   /* so spelled in the format */
+    TERN_TRY(role(t, s, KEY "eot_token_id", &t->roles.eot, err));
     if (bert) {
         if (t->roles.bos < 0) t->roles.bos = t->roles.cls;
         if (t->roles.eos < 0) t->roles.eos = t->roles.sep;
