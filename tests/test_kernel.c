@@ -106,8 +106,11 @@ static void fill_sums(tern_act *a)
                 a->sum128[i] = -128 * a->sum[i];
             }
             if (a->kind == TERN_ACT_a8_256) {
-                for (size_t i = 0; i < 16; i++)
-                    a->sum16[((g * 8 + i / 2) * a->ldm + m) * 2 + i % 2] = (int16_t)sum_of(a, m, 256 * g + 16 * i, 16);
+                for (size_t i = 0; i < 16; i++) {
+                    int32_t s = sum_of(a, m, 256 * g + 16 * i, 16);
+                    a->sum16[((g * 8 + i / 2) * a->ldm + m) * 2 + i % 2] = (int16_t)s;
+                    a->off16[(g * 16 + i) * a->ldm + m] = -32 * s;
+                }
                 for (size_t i = 0; i < 8; i++)
                     a->sum32[((g * 4 + i / 2) * a->ldm + m) * 2 + i % 2] = (int16_t)sum_of(a, m, 256 * g + 32 * i, 32);
             }
@@ -221,6 +224,9 @@ static void check_cell(const tern_cell *c)
                 size_t N = M % 4 == 1 ? 2 * c->R : 1 + tern_rng_below(&r, 2 * c->R);
                 check_case(&r, c, N, M, widths[k], (flavour)f);
             }
+        /* more rows than one pass over a panel takes, several blocks, an odd rest */
+        if (c->isa != TERN_ISA_SCALAR && widths[k] >= 128 && widths[k] <= 896)
+            check_case(&r, c, c->R + 1, widths[k] == 384 || widths[k] == 256 ? 277 : 45, widths[k], widths[k] % 256 ? UNIFORM : SATURATED);
     }
 }
 

@@ -29,6 +29,7 @@ static size_t carve(tern_act *a, uint8_t *p)
         ARRAY(d, all * 4);
         ARRAY(sum16, all * 32);
         ARRAY(sum32, all * 16);
+        ARRAY(off16, all * 64);
     }
 #undef ARRAY
     return used;
@@ -133,6 +134,8 @@ static void sums_scalar(tern_act *a, size_t m)
             a->sum16[(g * a->ldm + m) * 2]               = (int16_t)low;
             a->sum16[(g * a->ldm + m) * 2 + 1]           = (int16_t)high;
             a->sum32[(g / 2 * a->ldm + m) * 2 + (g & 1)] = (int16_t)(low + high);
+            a->off16[2 * g * a->ldm + m]       = -32 * low;
+            a->off16[(2 * g + 1) * a->ldm + m] = -32 * high;
         }
     }
 }

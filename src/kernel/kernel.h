@@ -6,12 +6,16 @@
  *
  * The canonical order, the same on every level, for every M, batch and split into panels, bit for bit:
  *
- *   a8_32, a8_256 and tq types   for each block of 32 or 256 columns, ascending:
- *       isum = sum_j s_j * dot_j     int32, exact; dot_j over the scale groups of the block, s_j = 1 if it has none
+ *   a8_32 and tq types           for each block of 32 or 256 columns, ascending, isum its integer product:
  *       acc  = fmaf(d_w * d_a, (float)isum, acc)
- *       and for types with a minimum, where the block's weights are d_w s_j q + m_w t_j (m_w = -m in the k types):
- *       msum = sum_j t_j * asum_j    int32, exact; asum_j the sum of the activations of group j
- *       acc  = fmaf(m_w * d_a, (float)msum, acc)
+ *       and for types with a minimum, whose weights are d_w q + m_w; asum: the sum of the block's activations
+ *       acc  = fmaf(m_w * d_a, (float)asum, acc)
+ *     y = acc * scale
+ *   a8_256 types                 for each block of 256 columns, ascending; its weights are d_w s_j q + m_w t_j, j the group
+ *                                of 16 or 32 columns (m_w = -m in the k types, 0 without a minimum):
+ *       part = m_w * (float)msum     msum = sum_j t_j * asum_j, int32, exact; 0 without a minimum
+ *       part = fmaf(d_w * s_j, (float)dot_j, part)     j ascending; d_w * s_j is exact
+ *       acc  = fmaf(d_a, part, acc)
  *     y = acc * scale
  *   i2_s, t2                     one block, the row:   y = (float)isum * (d_w * d_a) * scale, from the left
  *   f32, f16, bf16               sixteen lanes: acc[k mod 16] = fmaf(w_k, a_k, acc[k mod 16]), k ascending, K padded
@@ -41,7 +45,8 @@
  *            d = absmax / 127, q = x * (127 / absmax) rounded half to even, within [-127, 127];
  *            absmax < 2^-100 gives d = 0, q = 0.
  *            a8_32 sum: of every group; sum8 and sum128: -8 and -128 times that.
- *            a8_256 sum16, sum32: of every 16 and every 32 columns, those of neighbours (2p, 2p+1) as a pair.
+ *            a8_256 sum16, sum32: of every 16 and every 32 columns, those of neighbours (2p, 2p+1) as a pair;
+ *            off16: -32 times those of 16, what codes that stand 32 above zero are too large by.
  * A group (a8_row: a row) that holds an infinity or a NaN gets d = NaN and q = 0: what it touches becomes NaN.
  * q is padded with zeros up to ldq. */
 typedef struct tern_act {
@@ -56,6 +61,7 @@ typedef struct tern_act {
     int32_t *sum8, *sum128;      /* a8_32: (groups,ldm)                                                           */
     int32_t *total;              /* a8_row: (M)                                                                   */
     int16_t *sum16, *sum32;      /* a8_256: (groups*8,ldm,2), (groups*4,ldm,2)                                    */
+    int32_t *off16;              /* a8_256: (groups*16,ldm)                                                       */
     const float *f;     /* kind none: the floats themselves, rows ldf apart                                       */
     size_t   ldf;
 } tern_act;

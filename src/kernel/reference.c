@@ -202,14 +202,17 @@ static void scaled_row(const tern_matrix *w, const uint8_t *row, const tern_act 
             int8_t q[256];
             codes_of(q, a, m + (size_t)c, i * (size_t)b.width, (size_t)b.width);
             float d_a = a->d[(a->kind == TERN_ACT_a8_row ? 0 : i * a->ldm) + m + (size_t)c];
-            int32_t isum = 0, msum = 0;
-            for (int g = 0; g * b.group < b.width; g++) {
-                isum += b.s[g] * dot(b.code + g * b.group, q + g * b.group, b.group);
-                if (b.minimum)
-                    for (int k = 0; k < b.group; k++) msum += b.t[g] * q[g * b.group + k];
+            int32_t msum = 0;
+            for (int k = 0; k < b.width && b.minimum; k++) msum += b.t[k / b.group] * q[k];
+            if (a->kind == TERN_ACT_a8_256) {
+                float part = b.minimum ? b.m * (float)msum : 0;
+                for (int g = 0; g * b.group < b.width; g++)
+                    part = fmaf(b.d * (float)b.s[g], (float)dot(b.code + g * b.group, q + g * b.group, b.group), part);
+                acc[c] = fmaf(d_a, part, acc[c]);
+            } else {
+                acc[c] = fmaf(b.d * d_a, (float)dot(b.code, q, b.width), acc[c]);
+                if (b.minimum) acc[c] = fmaf(b.m * d_a, (float)msum, acc[c]);
             }
-            acc[c] = fmaf(b.d * d_a, (float)isum, acc[c]);
-            if (b.minimum) acc[c] = fmaf(b.m * d_a, (float)msum, acc[c]);
         }
     }
     for (int c = 0; c < n; c++) out[(m + (size_t)c) * ldy] = acc[c] * w->scale;

@@ -68,6 +68,8 @@ void tern_act_quantize_avx2(tern_act *a, const float *x, size_t ldx, size_t begi
                     int16_t *sum32 = a->sum32 + ((g * 4 + i / 2) * a->ldm + m) * 2;
                     memcpy(sum16, of16 + 2 * i, 4);
                     sum32[i & 1] = (int16_t)(of16[2 * i] + of16[2 * i + 1]);
+                    a->off16[(g * 16 + 2 * i) * a->ldm + m]     = -32 * of16[2 * i];
+                    a->off16[(g * 16 + 2 * i + 1) * a->ldm + m] = -32 * of16[2 * i + 1];
                 }
             } else {
                 a->sum[g * a->ldm + m] = sum;

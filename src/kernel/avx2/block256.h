@@ -1,5 +1,5 @@
 /* y (M,R) for one panel of R = 8 rows of a type with blocks of 256 columns, integer scales for groups of 16 or 32 of
- * them, and a8_256 activations. The step from 16 to 32 bits multiplies by the scale at no cost. */
+ * them, and a8_256 activations. */
 #ifndef TERN_KERNEL_AVX2_BLOCK256_H
 #define TERN_KERNEL_AVX2_BLOCK256_H
 
@@ -51,13 +51,14 @@ TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, co
     const int  width = wide ? 32 : 16, pairs = wide ? 4 : 8;
     /* columns whose sum stays below 2^15: 127*127*2, 2*63*128*2, 4*31*128*2, 8*15*128*2, 4*7*128*2 */
     const int  run = is_signed ? 1 : t == TERN_TYPE_q6_k ? 2 : t == TERN_TYPE_q4_k ? 8 : 4;
-    const int  offset_bits = t == TERN_TYPE_q6_k ? 5 : 2;
     const bool offset = t == TERN_TYPE_q6_k || t == TERN_TYPE_q3_k;
     const size_t size  = (t == TERN_TYPE_q4_k ? 148 : t == TERN_TYPE_q5_k ? 180 : t == TERN_TYPE_q6_k ? 212 :
                           t == TERN_TYPE_q2_k ? 84 : t == TERN_TYPE_q3_k ? 116 : 140) * 8;
     const int8_t  *q_a = tern_act_row(a, m);
     const float   *d_a = a->d + m;
     const int16_t *sum = (wide ? a->sum32 : a->sum16) + 2 * m;
+    const int32_t *off = a->off16 + m;
+    const __m256i ones = _mm256_set1_epi16(1);
     __m256 acc[4];
     TERN_UNROLL
     for (int i = 0; i < M; i++) acc[i] = _mm256_setzero_ps();
@@ -66,52 +67,58 @@ TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, co
         const uint8_t *scale = p + 32, *least = scale + 16 * pairs;
         const uint8_t *q = least + (minimum && t != TERN_TYPE_q2_k ? 64 : 0);
         const uint8_t *h = q + (t == TERN_TYPE_q3_k ? 16 : 32) * 32;
-        __m256i isum[4], msum[4];
+        const __m256 d = minimum ? halves(p) : _mm256_load_ps((const float *)(const void *)p);
+        __m256 part[4];
         TERN_UNROLL
-        for (int i = 0; i < M; i++) isum[i] = msum[i] = _mm256_setzero_si256();
-
-        TERN_UNROLL
-        for (int j = 0; j < pairs; j++, sum += 2 * a->ldm) {
-            __m256i s2 = pair_of(scale, j, !minimum), t2 = s2;
-            if (t == TERN_TYPE_q2_k) {
-                t2 = _mm256_srli_epi16(s2, 4);
-                s2 = _mm256_and_si256(s2, _mm256_set1_epi16(15));
-            } else if (minimum) {
-                t2 = pair_of(least, j, false);
+        for (int i = 0; i < M; i++) part[i] = _mm256_setzero_ps();
+        if (minimum) {
+            const __m256 least_d = _mm256_xor_ps(halves(p + 16), _mm256_set1_ps(-0.0f));
+            __m256i msum[4];
+            TERN_UNROLL
+            for (int i = 0; i < M; i++) msum[i] = _mm256_setzero_si256();
+            TERN_UNROLL
+            for (int j = 0; j < pairs; j++, sum += 2 * a->ldm) {
+                __m256i t2 = t == TERN_TYPE_q2_k ? _mm256_srli_epi16(pair_of(scale, j, false), 4) : pair_of(least, j, false);
+                TERN_UNROLL
+                for (int i = 0; i < M; i++) msum[i] = widen(msum[i], t2, four(sum + 2 * i));
             }
             TERN_UNROLL
-            for (int half = 0; half < 2; half++) {
-                __m256i s = half ? _mm256_blend_epi16(s2, _mm256_srli_epi32(s2, 16), 0x55)
-                                 : _mm256_blend_epi16(s2, _mm256_slli_epi32(s2, 16), 0xaa), part[4];
+            for (int i = 0; i < M; i++) part[i] = _mm256_mul_ps(least_d, _mm256_cvtepi32_ps(msum[i]));
+        }
+        TERN_UNROLL
+        for (int j = 0; j < pairs; j++) {
+            __m256i s2 = pair_of(scale, j, !minimum);
+            if (t == TERN_TYPE_q2_k) s2 = _mm256_and_si256(s2, _mm256_set1_epi16(15));
+            TERN_UNROLL
+            for (int half = 0; half < 2; half++, off += a->ldm) {
+                __m256i s = half ? _mm256_srai_epi32(s2, 16) : _mm256_srai_epi32(_mm256_slli_epi32(s2, 16), 16);
+                const __m256 ds = _mm256_mul_ps(d, _mm256_cvtepi32_ps(s));
+                __m256i dot[4], few[4];
                 TERN_UNROLL
-                for (int i = 0; i < M; i++) part[i] = _mm256_setzero_si256();
+                for (int i = 0; i < M; i++) {
+                    dot[i] = t == TERN_TYPE_q6_k ? four(off + i) : t == TERN_TYPE_q3_k ? _mm256_srai_epi32(four(off + i), 3)
+                                                                                      : _mm256_setzero_si256();
+                    few[i] = _mm256_setzero_si256();
+                }
                 TERN_UNROLL
                 for (int c = 0; c < width / 4; c++) {
                     const int k = (2 * j + half) * width + 4 * c;
                     __m256i code = codes_256(t, q, h, k);
                     TERN_UNROLL
                     for (int i = 0; i < M; i++) {
-                        part[i] = dot4(part[i], code, four(q_a + (size_t)k / 4 * S + 4 * i), is_signed);
+                        few[i] = dot4(few[i], code, four(q_a + (size_t)k / 4 * S + 4 * i), is_signed);
                         if (c % run == run - 1) {
-                            isum[i] = widen(isum[i], part[i], s);
-                            part[i] = _mm256_setzero_si256();
+                            dot[i] = offset || run < width / 4 ? widen(dot[i], few[i], ones) : _mm256_madd_epi16(few[i], ones);
+                            few[i] = _mm256_setzero_si256();
                         }
                     }
                 }
-            }
-            if (minimum || offset)
                 TERN_UNROLL
-                for (int i = 0; i < M; i++) msum[i] = widen(msum[i], t2, four(sum + 2 * i));
+                for (int i = 0; i < M; i++) part[i] = _mm256_fmadd_ps(ds, _mm256_cvtepi32_ps(dot[i]), part[i]);
+            }
         }
-
-        const __m256 d = minimum ? halves(p) : _mm256_load_ps((const float *)(const void *)p);
         TERN_UNROLL
-        for (int i = 0; i < M; i++) {
-            __m256 s = _mm256_set1_ps(d_a[i]);
-            if (offset) isum[i] = _mm256_sub_epi32(isum[i], _mm256_slli_epi32(msum[i], offset_bits));
-            acc[i] = _mm256_fmadd_ps(_mm256_mul_ps(d, s), _mm256_cvtepi32_ps(isum[i]), acc[i]);
-            if (minimum) acc[i] = _mm256_fnmadd_ps(_mm256_mul_ps(halves(p + 16), s), _mm256_cvtepi32_ps(msum[i]), acc[i]);
-        }
+        for (int i = 0; i < M; i++) acc[i] = _mm256_fmadd_ps(_mm256_set1_ps(d_a[i]), part[i], acc[i]);
     }
     TERN_UNROLL
     for (int i = 0; i < M; i++) put(y + (m + (size_t)i) * ldy, rows, _mm256_mul_ps(acc[i], _mm256_set1_ps(w->scale)));

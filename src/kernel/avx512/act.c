@@ -94,6 +94,8 @@ static void row_a8_256(tern_act *a, const float *x, size_t m)
             sum16[0]   = sum[2 * i];
             sum16[1]   = sum[2 * i + 1];
             sum32[i & 1] = (int16_t)(sum[2 * i] + sum[2 * i + 1]);
+            a->off16[(g * 16 + 2 * i) * a->ldm + m]     = -32 * sum[2 * i];
+            a->off16[(g * 16 + 2 * i + 1) * a->ldm + m] = -32 * sum[2 * i + 1];
         }
     }
     pad(a, m);

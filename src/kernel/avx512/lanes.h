@@ -30,6 +30,24 @@
         } \
     }
 
+/* Prompts: a slab of 256 columns of a panel is taken apart once, into bytes that stay in the first-level cache, and blocks
+ * of eight activation rows pass over it; what they have added up waits in memory from slab to slab. One pass takes at
+ * most SLAB_ROWS rows, and fewer than two blocks are not worth it. */
+enum { SLAB_COLUMNS = 256, SLAB_ROWS = 256, SLAB_WORTH = 16 };
+
+/* Of [begin,end), the rows that a pass over slabs takes: whole blocks of eight, 0 when it is not worth it. */
+TERN_INLINE size_t slab_rows(size_t begin, size_t end)
+{
+    size_t n = end - begin < SLAB_ROWS ? (end - begin) & ~(size_t)7 : SLAB_ROWS;
+    return begin % 8 == 0 && n >= SLAB_WORTH ? n : 0;
+}
+/* Fetch `bytes` of what the next block of rows will read. */
+TERN_INLINE void next_rows(const int8_t *p, size_t bytes)
+{
+    TERN_UNROLL
+    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + i, _MM_HINT_T0);
+}
+
 TERN_INLINE __m512i column(const uint8_t *p, size_t i) { return _mm512_load_si512((const void *)(p + 64 * i)); }
 TERN_INLINE __m512i four(const void *p)       /* four bytes to every lane */
 {
