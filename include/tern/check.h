@@ -43,6 +43,17 @@ TERN_USE_RESULT tern_status tern_check_model(const char *path, const tern_check_
  * Levels that the processor lacks are skipped. */
 TERN_USE_RESULT tern_status tern_selftest(const tern_check_options *options, int32_t *failed, tern_error *err);
 
+/* Which kernel multiplies matrices of one storage type on this machine. */
+typedef struct tern_kernel_choice {
+    const char *type;     /* "q4_0"                                                                       */
+    const char *level;    /* "avx512"; "scalar" is the reference                                          */
+    bool        packed;   /* the weights are copied into panels when the model opens, or when first used  */
+} tern_kernel_choice;
+
+/* Choice i: one for each storage type that can be multiplied; false past the last. The same kernel serves one token
+ * (M = 1) and a prompt: it takes any number of rows. TERN_ISA counts. */
+bool tern_kernel_choice_get(size_t i, tern_kernel_choice *out);
+
 #ifdef __cplusplus
 }
 #endif

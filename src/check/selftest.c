@@ -231,3 +231,14 @@ done:
     *failed = r.failed;
     return st;
 }
+
+bool tern_kernel_choice_get(size_t i, tern_kernel_choice *out)
+{
+    for (int type = 0; type < TERN_TYPE_COUNT; type++) {
+        const tern_cell *c = tern_cell_find((tern_type)type);
+        if (!c || i-- > 0) continue;
+        *out = (tern_kernel_choice){ tern_types[type].name, tern_isa_name[c->isa], c->packed };
+        return true;
+    }
+    return false;
+}

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <tern/check.h>
 #include <unistd.h>
 
 static void processor_name(char *out, size_t size)
@@ -40,14 +41,17 @@ static int run(tern_cli *c)
     if (uname(&u) != 0) memset(&u, 0, sizeof u);
     processor_name(cpu, sizeof cpu);
     if (c->common.json) {
-        json_t *levels = json_object(), *libraries = json_object();
+        json_t *levels = json_object(), *libraries = json_object(), *kernels = json_object();
+        tern_kernel_choice k;
+        for (size_t i = 0; tern_kernel_choice_get(i, &k); i++)
+            json_object_set_new(kernels, k.type, json_pack("{s:s,s:s,s:b}", "token", k.level, "prompt", k.level, "packed", k.packed));
         for (int i = 0; i < TERN_ISA_COUNT; i++) json_object_set_new(levels, tern_isa_name[i], json_boolean(tern_isa_supported((tern_isa)i)));
         for (size_t i = 0; i < TERN_COUNT(optional); i++) json_object_set_new(libraries, optional[i].name, json_boolean(optional[i].there));
-        json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:s,s:o,s:o}", "version", tern_version(), "system", u.sysname,
+        json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:s,s:o,s:o,s:o}", "version", tern_version(), "system", u.sysname,
                               "machine", u.machine, "processor", cpu, "threads", tern_cpu_count(),
                               "memory_bytes", (json_int_t)tern_memory_line("MemTotal"),
                               "memory_available_bytes", (json_int_t)tern_memory_line("MemAvailable"),
-                              "level", tern_isa_name[tern_isa_best()], "levels", levels, "libraries", libraries);
+                              "level", tern_isa_name[tern_isa_best()], "levels", levels, "kernels", kernels, "libraries", libraries);
         if (!j) return tern_cli_failf(c, "out of memory");
         json_dumpf(j, stdout, JSON_INDENT(2));
         putchar('\n');
@@ -64,6 +68,18 @@ static int run(tern_cli *c)
     for (int i = 0; i < TERN_ISA_COUNT; i++)
         if (tern_isa_supported((tern_isa)i) && !tern_isa_enabled((tern_isa)i))
             printf("            %s is there but TERN_ISA forbids it\n", tern_isa_name[i]);
+    /* the kernel of each storage type, for one token and for a prompt alike: types of one level on one line */
+    for (int level = 0; level < TERN_ISA_COUNT; level++) {
+        tern_kernel_choice k;
+        int column = 0;
+        for (size_t i = 0; tern_kernel_choice_get(i, &k); i++) {
+            if (strcmp(k.level, tern_isa_name[level]) != 0) continue;
+            if (column == 0) printf("  %-10s", k.level);
+            printf(" %s", k.type);
+            column++;
+        }
+        if (column) putchar('\n');
+    }
     for (size_t i = 0; i < TERN_COUNT(optional); i++)
         printf("%-12s%s: %s\n", optional[i].name, optional[i].there ? "yes" : "no", optional[i].use);
     return tern_cli_finish(c);
@@ -72,8 +88,9 @@ static int run(tern_cli *c)
 const tern_command tern_command_doctor = {
     .name = "doctor",
     .summary = "what this machine and this build offer",
-    .about = "Prints the processor's instruction-set levels for which kernels exist, threads, memory, and\n"
-             "which optional libraries this build has.",
+    .about = "Prints the processor's instruction-set levels for which kernels exist, which of them multiplies the\n"
+             "matrices of each storage type (for one token and for a prompt alike), threads, memory, and which\n"
+             "optional libraries this build has.",
     .example = "tern doctor",
     .reports = true,
     .run = run,
