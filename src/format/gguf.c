@@ -384,18 +384,14 @@ static tern_status read_one(gguf *g, uint64_t split[3], tern_error *err)
     TERN_TRY(read_entries(g, (size_t)tensors, &e, err));
     size_t pad = (size_t)(-g->c.at & (alignment - 1)), data_at;
     if (tern_add_overflow(g->c.at, pad, &data_at)) data_at = g->c.size;
-    /* Twice: a bad entry is found before names are hashed, which costs most. */
-    for (int pass = 0; pass < 2; pass++) {
-        if (pass == 1) TERN_TRY(tern_reader_reserve(g->r, (size_t)tensors, err));
-        for (size_t i = end = 0; i < tensors; i++) {
-            tern_source_tensor t;
-            TERN_TRY(make_tensor(g, &e[i], data_at, alignment, &end, &t, err));
-            if (pass == 1) TERN_TRY(tern_reader_tensor(g->r, &t, err));
-        }
-    }
+    /* A bad entry is found before names are hashed, which costs most. */
+    tern_source_tensor *t;
+    TERN_TRY(tern_reader_append(g->r, (size_t)tensors, &t, err));
+    for (size_t i = 0; i < tensors; i++) TERN_TRY(make_tensor(g, &e[i], data_at, alignment, &end, &t[i], err));
+    TERN_TRY(tern_reader_index(g->r, first, err));
     /* Everything fits: only now are bytes copied. */
     for (size_t i = first; i < g->r->p->tensor.n; i++) {
-        tern_source_tensor *t = &TERN_VEC(&g->r->p->tensor, tern_source_tensor)[i];
+        t = &TERN_VEC(&g->r->p->tensor, tern_source_tensor)[i];
         if (g->c.big) {
             TERN_TRY(tern_reader_progress(g->r, "tensors", i - first, tensors, err));
             TERN_TRY(turn_bytes(g->r, t, err));

@@ -48,8 +48,10 @@ typedef struct tern_format {
 /* Map one more file of the source; its index is the count before. */
 TERN_USE_RESULT tern_status tern_reader_map(tern_reader *r, const char *path, tern_source_file *out, tern_error *err);
 
-/* Room for n more tensors, when the file says how many: a table that grows hashes every name again. */
-TERN_USE_RESULT tern_status tern_reader_reserve(tern_reader *r, size_t n, tern_error *err);
+/* Room for n tensors at once, when the file says how many: the caller fills them in, then has their names entered.
+ * Errors of the second: FORMAT (two tensors of one name), MEMORY. */
+TERN_USE_RESULT tern_status tern_reader_append(tern_reader *r, size_t n, tern_source_tensor **out, tern_error *err);
+TERN_USE_RESULT tern_status tern_reader_index(tern_reader *r, size_t first, tern_error *err);
 
 /* Enter one tensor or metadata value, in the order of the file. The name and all that the value points to must
  * live as long as the source. Errors: FORMAT (the name is already there), MEMORY. */

@@ -71,14 +71,6 @@ tern_status tern_reader_map(tern_reader *r, const char *path, tern_source_file *
     return st;
 }
 
-tern_status tern_reader_reserve(tern_reader *r, size_t n, tern_error *err)
-{
-    struct tern_source_private *p = r->p;
-    size_t total = p->tensor.n + n;
-    if (tern_vec_reserve(&p->tensor, total) && tern_names_reserve(&p->by_name, &p->arena, total)) return TERN_OK;
-    return tern_reader_no_memory(err);
-}
-
 tern_status tern_reader_tensor(tern_reader *r, const tern_source_tensor *t, tern_error *err)
 {
     size_t other, at = r->p->tensor.n;
@@ -89,6 +81,24 @@ tern_status tern_reader_tensor(tern_reader *r, const tern_source_tensor *t, tern
         return tern_reader_no_memory(err);
     if (other != SIZE_MAX)
         return tern_fail(err, TERN_ERR_FORMAT, "tensors %zu and %zu are both named '%.80s'", other, at, t->name);
+    return TERN_OK;
+}
+
+tern_status tern_reader_append(tern_reader *r, size_t n, tern_source_tensor **out, tern_error *err)
+{
+    if (n > TERN_MAX_TENSORS - r->p->tensor.n) return tern_fail(err, TERN_ERR_FORMAT, "it has more than %d tensors", TERN_MAX_TENSORS);
+    *out = tern_vec_push(&r->p->tensor, n);
+    return *out || n == 0 ? TERN_OK : tern_reader_no_memory(err);
+}
+
+tern_status tern_reader_index(tern_reader *r, size_t first, tern_error *err)
+{
+    const tern_source_tensor *t = r->p->tensor.data;
+    if (!tern_names_reserve(&r->p->by_name, &r->p->arena, r->p->tensor.n)) return tern_reader_no_memory(err);
+    for (size_t other, i = first; i < r->p->tensor.n; i++) {
+        if (!tern_names_add(&r->p->by_name, &r->p->arena, t, sizeof *t, i, &other)) return tern_reader_no_memory(err);
+        if (other != SIZE_MAX) return tern_fail(err, TERN_ERR_FORMAT, "tensors %zu and %zu are both named '%.80s'", other, i, t[i].name);
+    }
     return TERN_OK;
 }
 
