@@ -208,6 +208,41 @@ TEST(gguf_metadata_that_lies)
     }
 }
 
+/* One number of a real vocabulary changed: an integer or text where the other belongs, ids that are no token, NaN. */
+TEST(vocabularies_that_lie)
+{
+    static const uint32_t far = 32000, none = UINT32_MAX, as_float = 6, as_i32 = 5, nan_bits = 0x7fc00000;
+    static const struct { const char *key; size_t behind; const uint32_t *value; const char *words; } row[] = {
+        { "tokenizer.ggml.bos_token_id", 4, &far, "'tokenizer.ggml.bos_token_id' is no token of 32000" },
+        { "tokenizer.ggml.bos_token_id", 0, &as_float, "'tokenizer.ggml.bos_token_id' is no token" },
+        { "tokenizer.ggml.eos_token_id", 4, &far, "'tokenizer.ggml.eos_token_id' is no token" },
+        { "tokenizer.ggml.bos_token_id", 4, &none, NULL },
+        { "tokenizer.ggml.scores", 16, &nan_bits, "'tokenizer.ggml.scores' says nan for token 0" },
+        { "tokenizer.ggml.scores", 4, &as_i32, "'tokenizer.ggml.scores' is no list of real numbers" },
+        { "tokenizer.ggml.token_type", 4, &as_float, "'tokenizer.ggml.token_type' is no list of whole numbers" },
+    };
+    const char *path = test_data("tokenizers-ggml-vocab/ggml-vocab-llama-spm.gguf");
+    if (!path) skip();
+    size_t size;
+    char  *file = test_read(path, &size);
+    for (size_t i = 0; i < TERN_COUNT(row); i++) {
+        char *at = memmem(file, size, row[i].key, strlen(row[i].key)), before[4];
+        tern_error err = { 0 };
+        tern_tokenizer *t;
+        CHECK_MSG(at, "no '%s'", row[i].key);
+        at += strlen(row[i].key) + row[i].behind;
+        memcpy(before, at, 4);
+        memcpy(at, row[i].value, 4);
+        put("model.gguf", file, size);
+        memcpy(at, before, 4);
+        tern_status st = tern_tokenizer_open(inside("model.gguf"), NULL, NULL, &t, &err);
+        if (st == TERN_OK) tern_tokenizer_close(t);
+        if (!row[i].words) CHECK_MSG(st == TERN_OK, "%s", err.message);
+        else CHECK_MSG(st == TERN_ERR_FORMAT && strstr(err.message, row[i].words), "status %d, '%s'; want '%s'", st, err.message, row[i].words);
+    }
+    free(file);
+}
+
 TEST(unknown_architectures_are_answered_with_the_known_ones)
 {
     copy_model("gpt2", "\"model_type\": \"gpt2\"", "\"model_type\": \"gpt5\"");
@@ -458,7 +493,7 @@ TEST(loading_can_be_stopped)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(configurations_that_lie), cmocka_unit_test(gguf_metadata_that_lies),
+        cmocka_unit_test(configurations_that_lie), cmocka_unit_test(gguf_metadata_that_lies), cmocka_unit_test(vocabularies_that_lie),
         cmocka_unit_test(unknown_architectures_are_answered_with_the_known_ones),
         cmocka_unit_test(older_configurations),
         cmocka_unit_test(missing_tensors),
