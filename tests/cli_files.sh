@@ -30,6 +30,13 @@ refused 1 "zeros.bin" tokenize --tokenizer "$WORK/zeros.bin" text
 refused 2 "'x' is no token id" detokenize -m m 1 x
 refused 2 "'-1' is no token id" detokenize -m m -- -1
 refused 2 "'99999999999999999999' is no token id" detokenize -m m 99999999999999999999
+mkfifo "$WORK/fifo"
+for command in run chat info; do
+    checks=$((checks + 1))
+    timeout 20 "$TERN" $command -m "$WORK/fifo" </dev/null >"$WORK/out" 2>"$WORK/err"
+    code=$?
+    [ $code = 1 ] && [ "$(wc -l <"$WORK/err")" = 1 ] && grep -q "not a regular file" "$WORK/err" || bad "$command of a pipe: code $code, $(cat "$WORK/err")"
+done
 refused 2 "--logit-bias takes ID=X" run -m m --logit-bias 5 text
 refused 2 "--logit-bias takes ID=X" run -m m --logit-bias 5=x text
 refused 2 "a finite number or -inf, not '5=inf'" run -m m --logit-bias 5=inf text

@@ -18,7 +18,8 @@ tern_status tern_map_open(const char *path, tern_map *out, tern_error *err)
     struct stat sb;
     *out = (tern_map){0};
 
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Without waiting: a pipe that nobody writes to is refused below, not waited for. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 || fstat(fd, &sb) < 0) {
         st = tern_fail(err, TERN_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
         goto done;
