@@ -440,6 +440,60 @@ static size_t place_values(tern_builder *b, slot *live)
     return total;
 }
 
+/* --- barriers --- */
+
+typedef struct extent { size_t from, to; } extent;
+
+static extent extent_of(const tern_builder *b, tern_value v)
+{
+    const tern_value_info *x = &b->value[owner(b, v)];
+    return (extent){ x->offset, x->offset + (x->bytes ? x->bytes : value_bytes(b, x)) };
+}
+
+static bool meet(const tern_builder *b, tern_value x, tern_value y)
+{
+    if (x < 0 || y < 0) return false;
+    extent p = extent_of(b, x), q = extent_of(b, y);
+    return p.from < q.to && q.from < p.to;
+}
+
+static bool writes_what_is_used(const tern_builder *b, const tern_node *writer, const tern_node *other)
+{
+    const tern_value out[2] = { writer->out, writer->aux };
+    for (int i = 0; i < 2; i++) {
+        if (meet(b, out[i], other->out) || meet(b, out[i], other->aux)) return true;
+        for (int k = 0; k < 3; k++)
+            if (meet(b, out[i], other->in[k])) return true;
+    }
+    return false;
+}
+
+/* One row of a narrow value is not worth the waiting of several threads. Attention waits within itself. */
+enum { SOLO_COLUMNS = 8192 };
+
+static bool is_solo(const tern_builder *b, const tern_node *node)
+{
+    if (b->rows_max > 1 || node->op == TERN_OP_attention || node->op == TERN_OP_linear) return false;
+    return node->op == TERN_OP_quantize || node->op == TERN_OP_rmsnorm || node->op == TERN_OP_layernorm ||
+           b->value[node->out].C <= SOLO_COLUMNS;
+}
+
+static void place_barriers(tern_builder *b)
+{
+    size_t behind = 0;   /* the first node behind the last barrier */
+    for (size_t i = 0; i < b->n_nodes; i++) {
+        tern_node *node = &b->node[i];
+        node->solo   = is_solo(b, node);
+        node->joined = true;
+        for (size_t k = behind; k < i && node->joined; k++) {
+            const tern_node *other = &b->node[k];
+            if (node->solo && other->solo) continue;   /* one thread does both, in order */
+            node->joined = !writes_what_is_used(b, node, other) && !writes_what_is_used(b, other, node);
+        }
+        if (!node->joined) behind = i;
+    }
+}
+
 tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error *err)
 {
     *out = NULL;
@@ -456,6 +510,7 @@ tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error 
     if (b->error.code == TERN_OK) {
         find_last_readers(b);
         bytes = place_values(b, live);
+        place_barriers(b);
     }
     if (b->error.code != TERN_OK) {
         if (err) *err = b->error;
@@ -489,8 +544,10 @@ static void run_nodes(void *arg, int i, int n)
     const tern_run *r = arg;
     for (size_t k = 0; k < r->plan->n_nodes; k++) {
         const tern_node *node = &r->plan->node[k];
-        if (tern_run_rows(r, node->out) > 0) cpu_ops[node->op](r, node, i, n);
-        tern_pool_barrier(r->pool);
+        if (!node->joined) tern_pool_barrier(r->pool);
+        if (tern_run_rows(r, node->out) == 0) continue;
+        if (!node->solo) cpu_ops[node->op](r, node, i, n);
+        else if (i == 0) cpu_ops[node->op](r, node, 0, 1);
     }
 }
 

@@ -58,6 +58,8 @@ typedef struct tern_node {
     tern_op    op;
     tern_value in[3], out;
     tern_value aux;             /* bytes that all threads share while the op runs: tern_cpu_aux_bytes(); -1: none */
+    bool solo;                  /* too little work to share: the first thread does it                        */
+    bool joined;                /* touches nothing of the nodes behind the last barrier: needs none before it */
     const tern_weight *w;       /* embed*, linear                                   */
     const float       *p[2];    /* norm: weight, bias                               */
     union {
@@ -161,8 +163,9 @@ static inline uint8_t *tern_run_private(const tern_run *r, int i)
     return r->scratch + r->plan->thread_offset + (size_t)i * r->plan->thread_bytes;
 }
 
-/* An op on the CPU: called by all n threads at once; a barrier follows. It may call tern_pool_barrier()
- * itself. Work is cut by problem size: the result never depends on n. */
+/* An op on the CPU: called by all n threads at once, or by one as the only one where the node is solo. A barrier
+ * stands before every node that is not joined. It may call tern_pool_barrier() itself if it cannot be solo. Work is cut
+ * by problem size: the result never depends on n. */
 typedef void tern_cpu_op(const tern_run *r, const tern_node *node, int i, int n);
 #define TERN_OP(id, inplace) tern_cpu_op tern_cpu_##id;
 #include "backend/ops.def"

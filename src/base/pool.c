@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SPIN_NANOSECONDS = 20000 };
+enum { SPIN_NANOSECONDS = 100000 };
 
 typedef struct member { tern_pool *pool; int index; } member;   /* what a thread is given */
 
