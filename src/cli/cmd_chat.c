@@ -58,6 +58,12 @@ static void begin(chat *c)
     if (c->o->text.system) append(c->messages, "system", c->o->text.system, strlen(c->o->text.system));
 }
 
+static void begin_again(chat *c)
+{
+    begin(c);
+    tern_cli_note(c->cli, "(a new conversation)");
+}
+
 static bool is_role(const json_t *message, const char *role)
 {
     const char *is = json_string_value(json_object_get(message, "role"));
@@ -167,7 +173,8 @@ static void save(chat *c, const char *path)
         tern_out_write(&out, text, strlen(text));
         tern_out_write(&out, "\n", 1);
         if (tern_out_commit(&out, &err) != TERN_OK) complain(c, &err);
-        else tern_cli_note(c->cli, "saved %zu messages in '%s'", json_array_size(c->messages), path);
+        else tern_cli_note(c->cli, "saved %zu message%s in '%s'", json_array_size(c->messages),
+                           json_array_size(c->messages) == 1 ? "" : "s", path);
     }
     free(text);   /* jansson's */
 }
@@ -189,7 +196,7 @@ static void load(chat *c, const char *path)
     } else {
         json_decref(c->messages);
         c->messages = json_incref(messages);
-        tern_cli_note(c->cli, "loaded %zu messages from '%s'", json_array_size(messages), path);
+        tern_cli_note(c->cli, "loaded %zu message%s from '%s'", json_array_size(messages), json_array_size(messages) == 1 ? "" : "s", path);
     }
     json_decref(all);
 }
@@ -210,12 +217,12 @@ static void command(chat *c, const char *line)
     const char *rest = line + n + strspn(line + n, " \t\n");
     snprintf(word, sizeof word, "%.*s", (int)n, line);
     if (strcmp(word, "/help") == 0) fputs(help, stderr);
-    else if (strcmp(word, "/clear") == 0) begin(c);
+    else if (strcmp(word, "/clear") == 0) begin_again(c);
     else if (strcmp(word, "/exit") == 0 || strcmp(word, "/quit") == 0) c->leave = true;
     else if (strcmp(word, "/stats") == 0) stats(c);
     else if (strcmp(word, "/system") == 0) {
         c->o->text.system = *rest ? tern_arena_text(&c->cli->arena, rest, strlen(rest)) : NULL;
-        begin(c);
+        begin_again(c);
     }
     else if (strcmp(word, "/save") == 0 && *rest) save(c, rest);
     else if (strcmp(word, "/load") == 0 && *rest) load(c, rest);

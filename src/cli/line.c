@@ -60,7 +60,10 @@ static int get_key(EditLine *e, wchar_t *out)
             el_set(e, EL_PREP_TERM, 1);
         }
         if (resized) el_resize(e);
-        if (resized || continued) el_set(e, EL_REFRESH);
+        if (resized || continued) {   /* libedit draws as if the cursor stood in the first column */
+            fputc('\r', stderr);
+            el_set(e, EL_REFRESH);
+        }
         resized = continued = 0;
         if (ppoll(&in, 1, NULL, &l->waiting) < 0) {
             if (errno == EINTR) continue;
