@@ -9,20 +9,27 @@ PREFIX ?= /usr/local
 PROMPT ?= Once upon a time
 BUILD  := $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 
-all: deps
-	@cmake --preset $(PRESET) $(GENERATOR) >/dev/null
+all: configure
 	@cmake --build $(BUILD) --parallel
+
+# the program alone: a fraction of the time
+program: configure
+	@cmake --build $(BUILD) --parallel --target tern_program
+
+configure: deps
+	@cmake --preset $(PRESET) $(GENERATOR) >/dev/null
 
 deps:
 	@scripts/deps.sh
 
 GENERATOR = $(if $(shell command -v ninja),-G Ninja,)
 
-run: all
+run: program
 	@scripts/run.sh $(BUILD)/tern "$(MODEL)" "$(PROMPT)"
 
 test: all
 	@ctest --test-dir $(BUILD) --output-on-failure --no-tests=error -j $(or $(shell nproc),1)
+	@[ -d "$${TERN_DATA:-../shared/data}" ] || echo "without test data, the tests that need it were skipped: TERN_DATA=FOLDER names it"
 
 install: all
 	@cmake --install $(BUILD) --prefix $(PREFIX)
@@ -33,4 +40,4 @@ fuzz-long: deps
 clean:
 	@rm -rf build build-*
 
-.PHONY: all deps run test install fuzz-long clean
+.PHONY: all program configure deps run test install fuzz-long clean
