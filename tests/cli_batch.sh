@@ -40,6 +40,9 @@ for lines in 3 5; do
     cmp -s "$WORK/bad.out" "$WORK/bad2.out" || bad "going on after $lines lines gives another file"
 done
 
+grep -q "is complete: delete it" "$WORK/err" || bad "a complete file is not mentioned: $(cat "$WORK/err")"
+refused 2 "OUT must be a file" batch $M "$WORK/bad.jsonl" -
+
 # an earlier run that was cut anywhere is completed to the same file
 size=$(wc -c <"$WORK/txt.out")
 for cut in 0 1 50 100 $((size / 2)) $((size - 1)) "$size"; do

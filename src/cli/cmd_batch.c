@@ -318,6 +318,7 @@ static int run(tern_cli *c)
     off_t          size = 0;
     int code = tern_prepare_text(c, &o->text);
     if (code) return code;
+    if (strcmp(out, "-") == 0) return tern_cli_usage(c, "OUT must be a file, so that a stopped run can go on: '-' is none");
     tern_vec_init(&b.inputs, NULL, sizeof(input));
     tern_vec_init(&b.reply, NULL, 1);
     tern_bar_init(&b.bar, c);
@@ -330,7 +331,9 @@ static int run(tern_cli *c)
         code = b.done ? tern_cli_fail(c, &err) : tern_cli_failf(c, "out of memory");
         goto done;
     }
-    if (b.finished)
+    if (b.finished && b.finished == b.inputs.n)
+        tern_cli_note(c, "'%s' is complete: delete it to have the prompts answered anew", out);
+    else if (b.finished)
         tern_cli_note(c, "going on: %llu answered, %llu failed of %zu prompts before", (unsigned long long)(b.finished - b.failed),
                       (unsigned long long)b.failed, b.inputs.n);
     tern_interrupt_watch(1);
@@ -361,8 +364,9 @@ const tern_command tern_command_batch = {
     .operands = "IN OUT",
     .summary = "answer many prompts from a file",
     .about = "IN holds prompts: .txt one per line, .jsonl strings or objects, .json an array of them, .csv with a\n"
-             "heading. OUT receives one JSON line per prompt: index, prompt, text, tokens, finish, or error.\n"
-             "A prompt that fails does not stop the others. Run again after a stop, it goes on where it ended.",
+             "heading; empty lines do not count. OUT receives one JSON line per prompt: index (from 0), prompt,\n"
+             "text, prompt_tokens, new_tokens, finish, or error. A prompt that fails does not stop the others.\n"
+             "Run again after a stop, it goes on where it ended; delete OUT to have every prompt answered anew.",
     .example = "tern batch -m model.gguf -n 200 questions.jsonl answers.jsonl",
     .min_operands = 2,
     .max_operands = 2,

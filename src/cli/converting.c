@@ -53,9 +53,10 @@ static void report(const tern_cli *c, const conversion *v, const char *out, cons
         return;
     }
     if (c->common.quiet && !o->dry_run) return;
-    printf("%s%s: %zu tensors, %zu of another type, %s -> %s, %.2f bits a weight\n", o->dry_run ? "would write " : "", out, r->tensors,
+    printf("%s%s: %zu tensors, %zu stored in another type, %s -> %s, %.2f bits a weight\n", o->dry_run ? "would write " : "", out, r->tensors,
            r->changed, tern_show_bytes(r->bytes_in), tern_show_bytes(r->bytes_out), bits);
-    if (r->fallbacks) printf("%zu tensors do not fit the type that was asked for\n", r->fallbacks);
+    if (r->fallbacks) printf("%zu tensor%s not fit the type that was asked for\n", r->fallbacks,
+                             r->fallbacks == 1 ? " does" : "s do");
 }
 
 int tern_cli_convert(tern_cli *c, const char *in, const char *out, tern_convert_options *o)
@@ -63,6 +64,7 @@ int tern_cli_convert(tern_cli *c, const char *in, const char *out, tern_convert_
     tern_error  err = { 0 };
     tern_convert_result r;
     conversion v = { .c = c, .list = o->dry_run, .tensors = o->dry_run && c->common.json ? json_array() : NULL };
+    if (strcmp(out, "-") == 0 && !o->dry_run) return tern_cli_usage(c, "a model is written to a file: '-' is none");
     o->threads  = c->common.threads;
     o->tensor   = on_tensor;
     o->progress = on_progress;
