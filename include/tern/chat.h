@@ -34,6 +34,8 @@ void tern_text_free(const tern_allocator *mem, char *text, size_t size);
 /* A template by a well-known name ("chatml", "llama2", "llama3", "mistral", "zephyr", "vicuna", "alpaca", "phi3", "gemma",
  * "bitnet"), for models that carry none; NULL when unknown. */
 const char *tern_template_builtin(const char *name);
+/* The i-th of those names; NULL past the last. */
+const char *tern_template_builtin_name(size_t i);
 
 #ifdef __cplusplus
 }

@@ -110,8 +110,12 @@ int tern_open_session(tern_cli *c, const tern_text_args *a, const tern_model *m,
 {
     tern_error err = {0};
     const tern_session_options o = tern_session_choices(c, a);
-    if (!tern_model_tokenizer(m)) return tern_cli_failf(c, "the model has no tokenizer: pass --tokenizer FILE");
-    return tern_session_open(m, &o, out, &err) == TERN_OK ? TERN_EXIT_DONE : tern_cli_fail(c, &err);
+    if (!tern_model_tokenizer(m)) return tern_cli_failf(c, "the model has no tokenizer, and none stands beside it: pass --tokenizer FILE");
+    if (tern_session_open(m, &o, out, &err) != TERN_OK) return tern_cli_fail(c, &err);
+    const int32_t trained = tern_model_describe(m).context;
+    if (trained > 0 && a->context > trained)
+        tern_cli_note(c, "the model was trained with %d tokens: text beyond them gets worse", trained);
+    return TERN_EXIT_DONE;
 }
 
 static int parse_bias(tern_cli *c, tern_text_args *a)
@@ -157,6 +161,15 @@ int tern_prepare_text(tern_cli *c, tern_text_args *a)
     return parse_bias(c, a);
 }
 
+static int unknown_template(const tern_cli *c, const char *name)
+{
+    char   known[512] = "";
+    size_t at = 0;
+    for (size_t i = 0; tern_template_builtin_name(i) && at < sizeof known; i++)
+        at += (size_t)snprintf(known + at, sizeof known - at, " %s", tern_template_builtin_name(i));
+    return tern_cli_failf(c, "no template and no file is called '%s'; known are%s", name, known);
+}
+
 int tern_open_template(tern_cli *c, const tern_text_args *a, const tern_model *m, tern_template **out)
 {
     tern_error  err = {0};
@@ -171,8 +184,7 @@ int tern_open_template(tern_cli *c, const tern_text_args *a, const tern_model *m
     if (source) {
         size = strlen(source);
     } else if (a->chat_template) {
-        if (!tern_path_exists(a->chat_template))
-            return tern_cli_failf(c, "no template and no file is called '%s'", a->chat_template);
+        if (!tern_path_exists(a->chat_template)) return unknown_template(c, a->chat_template);
         if (tern_map_open(a->chat_template, &map, &err) != TERN_OK) return tern_cli_fail(c, &err);
         source = (const char *)map.data;
         size = map.size;

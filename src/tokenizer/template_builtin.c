@@ -9,6 +9,11 @@ static const struct { const char *name, *text; } builtins[] = {
 #undef TERN_TEMPLATE
 };
 
+const char *tern_template_builtin_name(size_t i)
+{
+    return i < sizeof builtins / sizeof *builtins ? builtins[i].name : NULL;
+}
+
 const char *tern_template_builtin(const char *name)
 {
     for (size_t i = 0; i < sizeof builtins / sizeof *builtins; i++)
