@@ -195,6 +195,8 @@ static int usage(void)
 {
     fprintf(stderr, "usage: make_model SHAPE TYPE OUT.gguf [--head TYPE] [--layers N]\nshapes:");
     for (size_t i = 0; i < TERN_COUNT(shapes); i++) fprintf(stderr, " %s", shapes[i].name);
+    fputs("\ntypes:", stderr);
+    for (int i = 0; i < TERN_TYPE_COUNT; i++) fprintf(stderr, " %s", tern_types[i].name);
     fputc('\n', stderr);
     return 2;
 }

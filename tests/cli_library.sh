@@ -19,6 +19,9 @@ ${CC:-cc} -std=c11 -Wall -Wextra -Wno-unused-parameter -Werror $flags -I"$source
     "$build/libtern.a" $(pkg-config --libs jansson libpcre2-8 libutf8proc) -lpthread -lm
 
 status=0
+"$work/hello" 2>"$work/err" || status=$?
+[ $status = 2 ] && grep -q '^usage: ' "$work/err" || { echo "without a model it must say how it is used"; cat "$work/err"; exit 1; }
+status=0
 "$work/hello" /nonexistent.gguf 2>"$work/err" || status=$?
 [ $status != 0 ] || { echo "a missing model must fail"; exit 1; }
 grep -q "cannot open '/nonexistent.gguf'" "$work/err" || { cat "$work/err"; exit 1; }

@@ -20,7 +20,8 @@
  *       size_t        n;
  *       tern_generate_options o = { .max_tokens = 100, .sample.seed = 7, .on_text = print };
  *       const char   *prompt = argc > 2 ? argv[2] : "Once upon a time";
- *       if (argc < 2 || tern_model_open(argv[1], NULL, &model, &err) || tern_session_open(model, NULL, &session, &err) ||
+ *       if (argc < 2) return fprintf(stderr, "usage: %s MODEL [PROMPT]\n", argv[0]), 2;
+ *       if (tern_model_open(argv[1], NULL, &model, &err) || tern_session_open(model, NULL, &session, &err) ||
  *           tern_encode(tern_model_tokenizer(model), prompt, strlen(prompt), TERN_ENCODE_BOS, ids, 4096, &n, &err) ||
  *           tern_generate(session, ids, n, &o, NULL, &err)) fprintf(stderr, "%s\n", err.message);
  *       tern_session_close(session);
