@@ -17,6 +17,7 @@ refused 2 "one operand too many: '--json'" doctor -- --json
 refused 2 "missing operand" completion
 refused 2 "unknown shell 'tcsh'" completion tcsh
 refused 2 "unknown command 'nothing'" help nothing
+refused 2 "unknown command 'runn': did you mean 'run'?" help runn
 refused 1 "cannot write '$WORK/no/tern.1'" help --man-dir "$WORK/no"
 
 run 2
@@ -31,6 +32,7 @@ printed '"threads"'
 # every command explains itself, has an example, and a man page that groff reads without a warning
 mkdir "$WORK/man"
 run 0 help --man-dir "$WORK/man"
+grep -q "TERN_ISA" "$WORK/man/tern.1" || bad "tern(1) does not name the environment"
 commands=$("$TERN" help | sed -n '/^Commands:/,/^$/p' | awk 'NR > 1 && NF { print $1 }')
 [ -n "$commands" ] || bad "tern help lists no commands"
 for command in $commands; do

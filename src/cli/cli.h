@@ -61,6 +61,8 @@ struct tern_cli {
 extern const tern_command *const tern_commands[];   /* ends with NULL */
 extern const tern_option tern_common_rows[];        /* ends with an empty row; over tern_common */
 const tern_command *tern_command_find(const char *name);
+/* A usage error that names the command which `word` may have meant. */
+int tern_unknown_command(const tern_cli *c, const char *word);
 /* Group i of a command: its own first, then the common one; false past the last. */
 bool tern_command_group(const tern_command *c, int i, tern_option_group *out);
 /* Whether row `name` appeared on the command line. */

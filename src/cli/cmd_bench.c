@@ -15,7 +15,7 @@ typedef struct bench_options {
 
 #define AT(field) offsetof(bench_options, field)
 static const tern_option rows[] = {
-    { "model", 'm', TERN_OPTION_LIST, AT(models), 0, 0, "MODEL", NULL, NULL, "model to measure; may be repeated" },
+    { "model", 'm', TERN_OPTION_LIST, AT(models), 0, 0, "MODEL", NULL, NULL, "model to measure" },
     { "prompt", 'p', TERN_OPTION_INT, AT(prompt), -1, 1 << 20, "N", NULL, "512", "tokens of the prompt test, -1 leaves it out" },
     { "generate", 'n', TERN_OPTION_INT, AT(generate), -1, 1 << 20, "N", NULL, "64", "tokens of the decode test, -1 leaves it out" },
     { "depth", 'd', TERN_OPTION_INT, AT(depth), 0, 1 << 24, "N", NULL, "0", "tokens already in the context" },

@@ -41,7 +41,7 @@ static int run(tern_cli *c)
     }
     if (c->operands) {
         command = tern_command_find(c->operand[0]);
-        if (!command) return tern_cli_usage(c, "unknown command '%s'", c->operand[0]);
+        if (!command) return tern_unknown_command(c, c->operand[0]);
     }
     if (command && o->man) tern_man_command(stdout, command);
     else if (command) tern_help_command(stdout, command);

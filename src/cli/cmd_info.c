@@ -156,7 +156,7 @@ static void print_fit(tern_cli *c, const tern_model *m, const info_options *o, u
 {
     int32_t context[CONTEXTS], most = largest_context(m, o, c, memory);
     size_t  n = contexts(m, context);
-    printf("\nmemory        %s available on this machine; weights and a %s cache take\n", tern_show_bytes(memory), caches[o->cache]);
+    printf("\nmemory        %s available on this machine; weights and the %s cache take\n", tern_show_bytes(memory), caches[o->cache]);
     for (size_t k = 0; k < n; k++) {
         uint64_t bytes = need(m, o, c, context[k]);
         printf("  %7d tokens   %10s   %s\n", context[k], tern_show_bytes(bytes), bytes <= memory ? "fits" : "does not fit");

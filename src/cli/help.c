@@ -150,6 +150,14 @@ static void roff_endings(FILE *f)
           ".TP\n130\ninterrupted by Ctrl\\-C\n", f);
 }
 
+static void roff_environment(FILE *f)
+{
+    fputs(".SH ENVIRONMENT\n"
+          ".TP\nTERN_ISA\nuse kernels of this level at most, one that\n.BR tern\\-doctor (1)\nlists; scalar is the plain reference\n"
+          ".TP\nNO_COLOR\nwhen it is set, nothing is coloured\n"
+          ".TP\nXDG_STATE_HOME\nthe folder of tern/history, the lines typed in\n.BR tern\\-chat (1);\n~/.local/state when it is not set\n", f);
+}
+
 void tern_man_program(FILE *f)
 {
     roff_title(f, "tern", "run language models");
@@ -159,6 +167,7 @@ void tern_man_program(FILE *f)
         roff(f, tern_commands[i]->summary);
         fputc('\n', f);
     }
+    roff_environment(f);
     roff_endings(f);
 }
 

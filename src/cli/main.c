@@ -27,7 +27,7 @@ const tern_option tern_common_rows[] = {
     { "quiet", 'q', TERN_OPTION_FLAG, offsetof(tern_common, quiet), 0, 0, NULL, NULL, NULL,
       "print results and errors only: no progress, no statistics" },
     { "color", 0, TERN_OPTION_CHOICE, offsetof(tern_common, color), 0, 0, "WHEN", "auto never", "auto",
-      "colour: auto (on terminals) or never" },
+      "colour: auto (on terminals, unless NO_COLOR is set) or never" },
     { "help", 'h', TERN_OPTION_FLAG, offsetof(tern_common, help), 0, 0, NULL, NULL, NULL, "print this help" },
     { "version", 0, TERN_OPTION_FLAG, offsetof(tern_common, version), 0, 0, NULL, NULL, NULL, "print the version" },
     { 0 }
@@ -196,18 +196,17 @@ static int parse(tern_cli *c, int argc, char **argv)
     return TERN_EXIT_DONE;
 }
 
-static int unknown_command(const char *word)
+int tern_unknown_command(const tern_cli *c, const char *word)
 {
     const char *names[64];
     size_t      n = 0;
-    tern_cli    c = {0};
     while (tern_commands[n] && n < TERN_COUNT(names)) {
         names[n] = tern_commands[n]->name;
         n++;
     }
     const char *near = tern_suggest(word, names, n);
-    if (near) return tern_cli_usage(&c, "unknown command '%s': did you mean '%s'?", word, near);
-    return tern_cli_usage(&c, "unknown command '%s'", word);
+    if (near) return tern_cli_usage(c, "unknown command '%s': did you mean '%s'?", word, near);
+    return tern_cli_usage(c, "unknown command '%s'", word);
 }
 
 static bool color_wanted(const tern_cli *c, int fd)
@@ -268,6 +267,6 @@ int main(int argc, char **argv)
     }
     if (word[0] == '-') return tern_cli_usage(&c, "the command comes first, then its options: '%s' is no command", word);
     const tern_command *command = tern_command_find(word);
-    if (!command) return unknown_command(word);
+    if (!command) return tern_unknown_command(&c, word);
     return run_command(command, argc - 2, argv + 2);
 }
