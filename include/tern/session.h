@@ -56,8 +56,13 @@ const int32_t *tern_session_tokens(const tern_session *s);   /* (length) what wa
 TERN_USE_RESULT tern_status tern_session_truncate(tern_session *s, int32_t n, tern_error *err);
 const tern_model *tern_session_model(const tern_session *s);
 
-/* Bytes that a session with these options would take (cache and scratch). */
+/* Bytes that a session with these options would take (cache and scratch), when there are none: UINT64_MAX.
+ * The model's weights must be loaded. */
 uint64_t tern_session_bytes(const tern_model *model, const tern_session_options *options);
+/* Bytes of memory that text from this model takes with such a session: packed weights, tensors that are read where
+ * the file is mapped, cache and scratch, counted without reading a weight. The model may have been opened for its
+ * vocabulary only. Errors: what opening the model and the session would say. */
+TERN_USE_RESULT tern_status tern_run_bytes(const tern_model *model, const tern_session_options *options, uint64_t *out, tern_error *err);
 
 #ifdef __cplusplus
 }

@@ -109,6 +109,8 @@ const char *tern_show_seconds(double seconds);
 
 /* A line of /proc/meminfo ("MemAvailable") in bytes; 0 when it is not there. */
 uint64_t tern_memory_line(const char *name);
+/* Bytes of memory that this process had at most. */
+uint64_t tern_memory_peak(void);
 
 /* All of a stream (`name` in errors) in the arena, NUL behind it. At most `limit` bytes: more is an error. */
 TERN_USE_RESULT tern_status tern_read_stream(FILE *f, const char *name, size_t limit, tern_arena *a, char **text, size_t *size,

@@ -24,6 +24,7 @@ static const tern_option rows[] = {
 /* Bytes and tensors by storage type, the largest share first. */
 typedef struct share { const char *type; uint64_t bytes, elements; size_t tensors; } share;
 enum { SHARES = 32, CONTEXTS = 8 };
+#define PROGRAM_BYTES ((uint64_t)4 << 20)   /* the program and its libraries: 3.3 to 4.7 MiB on five models */
 
 static size_t count_types(const tern_model *m, share *s)
 {
@@ -57,14 +58,14 @@ static uint64_t parameters(const share *s, size_t n)
     return sum;
 }
 
-/* What a run takes: packed copies and the session. Mapped weights need not all stay in memory, but a model that
- * does not fit is read from the disk for every token: they count. */
-static uint64_t need(const tern_model *m, const info_options *o, const tern_cli *c, int32_t context)
+/* What a run takes. Mapped weights need not all stay in memory, but a model that does not fit is read from the disk for
+ * every token: they count. */
+static tern_status need(const tern_model *m, const info_options *o, const tern_cli *c, int32_t context, uint64_t *out, tern_error *err)
 {
     tern_session_options s = { .n_context = context, .threads = c->common.threads, .cache = caches[o->cache] };
-    tern_model_info info = tern_model_describe(m);
-    uint64_t weights = info.packed_bytes > info.weight_bytes ? info.packed_bytes : info.weight_bytes;
-    return weights + tern_session_bytes(m, &s);
+    tern_status st = tern_run_bytes(m, &s, out, err);
+    *out += PROGRAM_BYTES;
+    return st;
 }
 
 /* The largest context that fits into `memory`, a multiple of 32; 0: none. Bytes grow with the context. */
@@ -72,8 +73,9 @@ static int32_t largest_context(const tern_model *m, const info_options *o, const
 {
     int32_t lo = 0, hi = tern_model_describe(m).context / 32;
     while (lo < hi) {
-        int32_t mid = lo + (hi - lo + 1) / 2;
-        if (need(m, o, c, mid * 32) <= memory) lo = mid;
+        int32_t  mid = lo + (hi - lo + 1) / 2;
+        uint64_t bytes;
+        if (need(m, o, c, mid * 32, &bytes, NULL) == TERN_OK && bytes <= memory) lo = mid;
         else hi = mid - 1;
     }
     return lo * 32;
@@ -110,7 +112,8 @@ static int print_json(tern_cli *c, const tern_model *m, const info_options *o, u
     json_t *tensors = json_array(), *metadata = json_object(), *fits = json_array();
     if (!all) return tern_cli_failf(c, "out of memory, or the file's texts are not UTF-8");
     for (size_t k = 0; k < n_contexts; k++) {
-        uint64_t bytes = need(m, o, c, context[k]);
+        uint64_t bytes;
+        if (need(m, o, c, context[k], &bytes, NULL) != TERN_OK) break;
         json_array_append_new(fits, json_pack("{s:i,s:I,s:b}", "context", context[k], "bytes", (json_int_t)bytes, "fits", bytes <= memory));
     }
     for (size_t k = 0; tern_model_tensor(m, k, &t); k++) {
@@ -154,11 +157,17 @@ static void print_model(const tern_model *m)
 
 static void print_fit(tern_cli *c, const tern_model *m, const info_options *o, uint64_t memory)
 {
-    int32_t context[CONTEXTS], most = largest_context(m, o, c, memory);
-    size_t  n = contexts(m, context);
-    printf("\nmemory        %s available on this machine; weights and the %s cache take\n", tern_show_bytes(memory), caches[o->cache]);
+    int32_t    context[CONTEXTS], most = largest_context(m, o, c, memory);
+    size_t     n = contexts(m, context);
+    uint64_t   bytes;
+    tern_error err = { 0 };
+    if (n && need(m, o, c, context[0], &bytes, &err) != TERN_OK) {
+        printf("\nmemory        it cannot be run: %s\n", err.message);
+        return;
+    }
+    printf("\nmemory        %s available on this machine; a run with the %s cache takes\n", tern_show_bytes(memory), caches[o->cache]);
     for (size_t k = 0; k < n; k++) {
-        uint64_t bytes = need(m, o, c, context[k]);
+        if (need(m, o, c, context[k], &bytes, NULL) != TERN_OK) break;
         printf("  %7d tokens   %10s   %s\n", context[k], tern_show_bytes(bytes), bytes <= memory ? "fits" : "does not fit");
     }
     if (most >= tern_model_describe(m).context / 32 * 32) printf("it fits with its whole context of %d tokens\n", tern_model_describe(m).context);

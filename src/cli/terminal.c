@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupts, interrupts_allowed;
@@ -139,6 +140,12 @@ uint64_t tern_memory_line(const char *name)
         }
     fclose(f);
     return kib * 1024;
+}
+
+uint64_t tern_memory_peak(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) ? 0 : (uint64_t)u.ru_maxrss * 1024;   /* KiB on Linux */
 }
 
 /* --- streams --- */

@@ -300,6 +300,13 @@ tern_text tern_source_text(const tern_source *s, const char *key)
     return m && m->kind == TERN_META_TEXT ? m->v.t : (tern_text){ NULL, 0 };
 }
 
+uint64_t tern_source_bytes(const tern_source *s)
+{
+    uint64_t rest = s->file_bytes;
+    for (size_t i = 0; i < s->n_tensors; i++) rest -= s->tensor[i].size < rest ? s->tensor[i].size : rest;
+    return s->priv->used + rest;
+}
+
 void tern_source_forget(const tern_source *s, const tern_source_tensor *t)
 {
     const struct tern_source_private *p = s->priv;

@@ -102,6 +102,8 @@ double      tern_source_real(const tern_source *s, const char *key, double other
 bool        tern_source_bool(const tern_source *s, const char *key, bool otherwise);
 tern_text   tern_source_text(const tern_source *s, const char *key);   /* {NULL, 0} when absent */
 
+/* Bytes of memory that the source itself takes: what was read out of it, and the mapped parts that are no tensor. */
+uint64_t tern_source_bytes(const tern_source *s);
 /* The tensor's pages will not be needed again soon: they were packed. */
 void tern_source_forget(const tern_source *s, const tern_source_tensor *t);
 

@@ -91,6 +91,11 @@ static void fill_defaults(tern_sample_options *o, tern_generation_defaults d)
     if (o->seed == 0) o->seed = DEFAULT_SEED;
 }
 
+size_t tern_sampler_bytes(int32_t V)
+{
+    return sizeof(tern_sampler) + ((size_t)V + 1) * (sizeof(float) + sizeof(int32_t) + sizeof(candidate));
+}
+
 tern_status tern_sampler_make(int32_t V, tern_generation_defaults defaults, const tern_sample_options *options,
                               const tern_allocator *mem, tern_sampler **out, tern_error *err)
 {

@@ -4,6 +4,7 @@
 
 #include <tern/generate.h>
 
+size_t tern_sampler_bytes(int32_t V);   /* of memory that a sampler takes */
 /* tern_sampler_open for a vocabulary of V tokens and a publisher's defaults instead of a model. */
 TERN_USE_RESULT tern_status tern_sampler_make(int32_t V, tern_generation_defaults defaults, const tern_sample_options *o,
                                               const tern_allocator *mem, tern_sampler **out, tern_error *err);

@@ -3,7 +3,10 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "generate/sampler.h"
 #include "model/engine.h"
+#include "model/weights.h"
+#include "tokenizer/tokenizer.h"
 
 #include <string.h>
 
@@ -143,6 +146,24 @@ tern_status tern_session_truncate(tern_session *s, int32_t n, tern_error *err)
 uint64_t tern_session_bytes(const tern_model *model, const tern_session_options *options)
 {
     tern_engine_options e;
-    if (resolve(model, options, &e, NULL) != TERN_OK) return UINT64_MAX;
-    return tern_engine_bytes(model, &e) + (uint64_t)e.n_tokens * sizeof(int32_t);
+    uint64_t bytes;
+    if (resolve(model, options, &e, NULL) != TERN_OK || tern_engine_bytes(model, &e, &bytes, NULL) != TERN_OK) return UINT64_MAX;
+    return bytes + (uint64_t)e.n_tokens * sizeof(int32_t);
+}
+
+tern_status tern_run_bytes(const tern_model *model, const tern_session_options *options, uint64_t *out, tern_error *err)
+{
+    tern_status st = TERN_OK;
+    tern_engine_options e;
+    tern_model m = { .arena = { .mem = NULL } };
+    *out = 0;
+    TERN_TRY(tern_outline_init(&m, model, err));
+    TERN_TRY(resolve(&m, options, &e, err));
+    e.n_wants = 1;   /* writing text asks for one row of scores at a time: memory for more stays untouched */
+    TERN_TRY(tern_engine_bytes(&m, &e, out, err));
+    *out += m.packed_bytes + m.mapped_bytes + model->arena.total + m.arena.total + tern_source_bytes(model->source) +
+            tern_tokenizer_bytes(model->tokenizer) + tern_sampler_bytes(m.config.V) + (uint64_t)e.n_tokens * sizeof(int32_t);
+done:
+    tern_outline_clear(&m);
+    return st;
 }

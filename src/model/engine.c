@@ -17,6 +17,7 @@ struct tern_engine {
     tern_state   state;
     bool         has_state;
     int32_t      n_sequences, n_batch, n_wants, n_plans;
+    int          threads;
     tern_sequence *sequence;          /* (n_sequences) */
     const tern_plan *plan[PLANS];     /* rows_max ascending */
     uint8_t     *scratch;
@@ -44,7 +45,7 @@ static int32_t pages_for(const tern_engine_options *o)
 static tern_status make_plan(tern_engine *e, int32_t rows, int32_t context, tern_error *err)
 {
     int32_t wants = rows < e->n_wants ? rows : e->n_wants;
-    tern_builder *b = tern_builder_new(&e->arena, rows, wants, tern_pool_threads(e->pool));
+    tern_builder *b = tern_builder_new(&e->arena, rows, wants, e->threads);
     if (!b) return tern_fail(err, TERN_ERR_MEMORY, "out of memory while planning");
     tern_builder_set_context(b, context);
     e->model->arch->forward(b, e->model);
@@ -76,6 +77,7 @@ tern_status tern_engine_open(const tern_model *m, const tern_engine_options *opt
     *e = (tern_engine){ .model = m, .mem = mem, .arena = boot, .n_sequences = o.n_sequences, .n_batch = o.n_batch, .n_wants = o.n_wants };
 
     TERN_TRY(tern_pool_open(o.threads, mem, &e->pool, err));
+    e->threads = tern_pool_threads(e->pool);
     TERN_TRY(tern_state_init(&e->state, &e->arena, mem, m->config.L, m->config.K, m->config.D, o.type_k, o.type_v, pages_for(&o), err));
     e->has_state = true;
 
@@ -119,13 +121,23 @@ void tern_engine_close(tern_engine *e)
     tern_arena_clear(&arena);
 }
 
-uint64_t tern_engine_bytes(const tern_model *m, const tern_engine_options *options)
+tern_status tern_engine_bytes(const tern_model *m, const tern_engine_options *options, uint64_t *out, tern_error *err)
 {
+    tern_status st = TERN_OK;
     tern_engine_options o = with_defaults(options);
-    uint64_t cache = tern_state_bytes(m->config.L, m->config.K, m->config.D, o.type_k, o.type_v, pages_for(&o));
-    /* scratch: a few rows of the widest activations, and the logits of wanted rows */
-    uint64_t widest = 3 * (uint64_t)m->config.F + 8 * (uint64_t)m->config.C;
-    return cache + ((uint64_t)o.n_batch * widest + (uint64_t)o.n_wants * (uint64_t)m->config.V) * sizeof(float);
+    tern_engine e = { .model = m, .n_wants = o.n_wants };
+    int32_t pages = pages_for(&o);
+    if (m->vocabulary_only) return tern_fail(err, TERN_ERR_ARG, "'%s' was opened for its vocabulary only", m->source->path);
+    size_t  cache = tern_state_bytes(m->config.L, m->config.K, m->config.D, o.type_k, o.type_v, pages);
+    if (cache == SIZE_MAX) return tern_fail(err, TERN_ERR_MEMORY, "a cache of %d tokens is larger than any memory", o.n_tokens);
+    tern_arena_init(&e.arena, tern_allocator_or_default(o.mem), 0);
+    e.threads = o.threads ? o.threads : tern_cpu_count();
+    TERN_TRY(make_plan(&e, 1, o.n_tokens, err));
+    if (o.n_batch > 1) TERN_TRY(make_plan(&e, o.n_batch, o.n_tokens, err));
+    *out = (uint64_t)cache + e.scratch_bytes + e.arena.total;
+done:
+    tern_arena_clear(&e.arena);
+    return st;
 }
 
 static tern_status check_row(const tern_engine *e, const tern_row *r, int32_t index, int32_t before, tern_error *err)

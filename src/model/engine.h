@@ -32,8 +32,8 @@ typedef struct tern_row {
 
 TERN_USE_RESULT tern_status tern_engine_open(const tern_model *m, const tern_engine_options *o, tern_engine **out, tern_error *err);
 void tern_engine_close(tern_engine *e);   /* NULL is fine */
-/* Bytes that open would take. */
-uint64_t tern_engine_bytes(const tern_model *m, const tern_engine_options *o);
+/* Bytes that open would take; m may be an outline. Errors: what planning says, MEMORY (more than can be counted). */
+TERN_USE_RESULT tern_status tern_engine_bytes(const tern_model *m, const tern_engine_options *o, uint64_t *out, tern_error *err);
 
 /* Run n rows, n <= n_batch, rows of a sequence together and in order.
  *

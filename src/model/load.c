@@ -216,6 +216,27 @@ done:
     return st;
 }
 
+tern_status tern_outline_init(tern_model *out, const tern_model *m, tern_error *err)
+{
+    static const tern_model_options defaults;
+    tern_loader l = { .options = &defaults, .outline = true };
+    *out = *m;   /* its own copies of all that loading writes to */
+    tern_arena_init(&out->arena, m->mem, 0);
+    tern_vec_init(&out->owned, m->mem, sizeof(tern_owned));
+    out->vocabulary_only = false;
+    out->global = (tern_layer_weights){ .w = { NULL } };
+    out->n_weights = 0;
+    out->parameters = out->packed_bytes = out->mapped_bytes = out->bytes_per_token = 0;
+    l.m = out;
+    return load_tensors(&l, err);
+}
+
+void tern_outline_clear(tern_model *out)
+{
+    tern_vec_clear(&out->owned);
+    tern_arena_clear(&out->arena);
+}
+
 /* --- what stands beside the weights --- */
 static void read_defaults(tern_model *m)
 {

@@ -59,6 +59,7 @@ struct tern_model {
     char               *name;       /* as its publisher calls it, or ""             */
     tern_generation_defaults defaults;
     uint64_t parameters, packed_bytes, bytes_per_token;
+    uint64_t mapped_bytes;          /* of matrices that are read where the file is mapped       */
     tern_weight *weight;            /* (n_weights) all matrices, for packing and info */
     size_t       n_weights;
     bool         vocabulary_only;

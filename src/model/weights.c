@@ -378,6 +378,34 @@ tern_status tern_loader_check(const tern_loader *l, const tern_source_tensor *t,
     return TERN_OK;
 }
 
+static tern_status no_cell(const tern_source_tensor *t, tern_error *err)
+{
+    return tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' is stored as %s, which tern does not compute with", t->name,
+                     tern_types[t->type].name);
+}
+
+/* What tern_load_matrix would make, counted instead of made. Packing a tied head reads rows that then stay. */
+static tern_status outline(tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, bool packed, bool shared,
+                           tern_matrix *w, tern_error *err)
+{
+    w->type = tern_loader_type(l, t, row, (int64_t)w->K);
+    w->cell = tern_cell_find(w->type);
+    if (!w->cell) return no_cell(t, err);
+    bool   made  = is_ternary(l, t, row) || tern_types[t->type].act == TERN_ACT_convert || (row->transposed && l->s->kind == TERN_SOURCE_HF);
+    size_t panel = packed ? tern_panel_bytes(w->cell, w->K) : 0, bytes;
+    if (panel) {
+        if (tern_mul_overflow(tern_panels(w), panel, &bytes)) return no_memory(t, err);
+        l->m->packed_bytes += bytes;
+    } else if (made) {
+        bytes = tern_type_size(w->type, w->N, w->K);
+        if (bytes == SIZE_MAX) return no_memory(t, err);
+        l->m->packed_bytes += bytes;
+    } else if (!shared) {
+        l->m->mapped_bytes += t->size;
+    }
+    return TERN_OK;
+}
+
 tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t N, int64_t K, bool packed,
                              tern_weight *out, tern_error *err)
 {
@@ -394,6 +422,7 @@ tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const 
                                                   .tail = type->tail ? t->data + t->size - type->tail : NULL } };
     tern_matrix *w = &out->m;
     bool owned = true, did = false;
+    if (l->outline) return outline(l, t, row, packed, shared, w, err);
     if (ternary) {
         TERN_TRY(make_ternary(l, t, w, err));
     } else {
@@ -403,7 +432,7 @@ tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const 
     }
     w->cell = tern_cell_find(w->type);
     if (!w->cell) {
-        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' is stored as %s, which tern does not compute with", t->name, type->name);
+        st = no_cell(t, err);
         goto done;
     }
     if (packed) TERN_TRY(pack(l, t, w, &did, err));

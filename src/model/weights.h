@@ -21,6 +21,7 @@ typedef struct tern_loader {
     tern_pool   *pool;
     tern_bitnet  bitnet;
     bool        *used;          /* (n_tensors) */
+    bool         outline;       /* count what loading would take and read no matrix: shapes and types only */
     uint64_t     done, total;   /* bytes of matrices, for progress */
 } tern_loader;
 
@@ -39,6 +40,10 @@ TERN_USE_RESULT tern_status tern_loader_check(const tern_loader *l, const tern_s
 tern_type tern_loader_type(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t K);
 /* Free all converted and packed copies: the weights that were made from them are gone. */
 void tern_loader_drop(tern_loader *l);
+/* `m`, opened for its vocabulary only, as loading would make it, matrices without numbers: enough to plan with and to
+ * count bytes. It borrows from m; tern_outline_clear() gives back what is its own, after a failure too. */
+TERN_USE_RESULT tern_status tern_outline_init(tern_model *out, const tern_model *m, tern_error *err);
+void tern_outline_clear(tern_model *out);
 /* Tell options->log which tensors no row asked for. */
 void tern_loader_unused(const tern_loader *l);
 /* LongRoPE's divisors, which are arrays of config.json. */

@@ -33,6 +33,8 @@ static tern_status make(const tern_allocator *mem, tern_tokenizer **out, tern_er
     return TERN_OK;
 }
 
+size_t tern_tokenizer_bytes(const tern_tokenizer *t) { return t ? t->arena.total : 0; }
+
 void tern_tokenizer_close(tern_tokenizer *t)
 {
     if (!t) return;

@@ -12,6 +12,8 @@
 TERN_USE_RESULT tern_status tern_tokenizer_from_source(const tern_source *s, const char *file, const tern_allocator *mem,
                                                        tern_tokenizer **out, tern_error *err);
 
+size_t tern_tokenizer_bytes(const tern_tokenizer *t);   /* of memory that its tables take; 0 for NULL */
+
 /* The chat template that came with the vocabulary (GGUF "tokenizer.chat_template", tokenizer_config.json's
  * "chat_template" or chat_template.jinja), or NULL. `name` chooses among several; NULL: the default one. */
 const char *tern_tokenizer_template(const tern_tokenizer *t, const char *name);
