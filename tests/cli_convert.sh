@@ -45,6 +45,33 @@ refused 1 "is a directory" convert "$WORK/m.gguf" "$WORK"
 refused 1 "alignment 48" convert "$WORK/m.gguf" "$WORK/x.gguf" --alignment 48
 refused 2 "missing operand" quantize "$WORK/m.gguf" q4_0
 refused 1 "$WORK/none" convert "$WORK/none" "$WORK/x.gguf"
+# the rename would put the file in a link's place: /dev/stdout is one, too
+ln -s target.gguf "$WORK/link.gguf"
+refused 1 "is a symbolic link" convert "$WORK/m.gguf" "$WORK/link.gguf"
+echo precious >"$WORK/target.gguf"
+refused 1 "is a symbolic link" convert "$WORK/m.gguf" "$WORK/link.gguf"
+[ "$(cat "$WORK/target.gguf")" = precious ] && [ -L "$WORK/link.gguf" ] || bad "a link or what it stands for was replaced"
+
+# a link laid where the temporary file goes is not followed
+bash -c 'ln -s target.gguf "$2/safe.gguf.tmp-$$"; exec "$1" convert -q "$2/m.gguf" "$2/safe.gguf"' - "$TERN" "$WORK" || bad "a laid link stops a conversion"
+[ "$(cat "$WORK/target.gguf")" = precious ] || bad "a laid link was followed"
+cmp -s "$WORK/m.gguf" "$WORK/safe.gguf" || bad "not the same file beside a laid link"
+rm -f "$WORK"/safe.gguf.tmp-*
+
+# what a file says is not an order to the terminal
+sed 's/output_norm/outp\x1b_norm/' "$WORK/m.gguf" >"$WORK/escape.gguf"
+run 0 info --tensors "$WORK/escape.gguf"
+printed "outp?_norm.weight"
+! grep -q "$(printf '\033')" "$WORK/out" || bad "info prints an escape"
+printed "it cannot be run: there is no tensor 'output_norm.weight'"
+
+# a limit on the size of files is an error like any other
+(
+    ulimit -f 8
+    "$TERN" convert -q "$WORK/m.gguf" "$WORK/x.gguf" 2>"$WORK/err"
+    [ $? = 1 ] && grep -q "cannot write '$WORK/x.gguf'" "$WORK/err"
+) || bad "over the limit of file sizes: $(cat "$WORK/err")"
+
 [ ! -e "$WORK/x.gguf" ] || bad "a refused conversion left a file"
 [ -z "$(ls "$WORK"/*.tmp-* 2>/dev/null)" ] || bad "temporary files are left: $(ls "$WORK")"
 

@@ -68,6 +68,14 @@ if command -v fish >/dev/null; then
     fish -n "$WORK/tern.fish" || bad "fish does not read its script"
 fi
 
+# a level that the machine lacks is refused, not replaced by the slow reference
+for level in garbage AVX2 scalar,; do
+    TERN_ISA=$level "$TERN" doctor >"$WORK/out" 2>"$WORK/err" </dev/null
+    [ $? = 2 ] && grep -q "TERN_ISA is '$level'; this machine has scalar" "$WORK/err" || bad "TERN_ISA=$level: $(cat "$WORK/err")"
+done
+TERN_ISA=scalar run 0 doctor
+TERN_ISA='' run 0 doctor
+
 # a full disk is an error
 if [ -w /dev/full ]; then
     "$TERN" doctor >/dev/full 2>"$WORK/err"

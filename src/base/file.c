@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OUT_BUFFER = 1 << 18 };
+enum { OUT_BUFFER = 1 << 18, SUFFIX = 40 };   /* SUFFIX: bytes behind a path that make it a temporary's */
 
 tern_status tern_map_open(const char *path, tern_map *out, tern_error *err)
 {
@@ -109,8 +109,7 @@ static void out_release(tern_out *o)
 {
     if (o->fd > 0) close(o->fd);
     if (o->path) tern_memory_free(o->mem, o->path, strlen(o->path) + 1);
-    /* the temporary's block is sized by its path: see tern_out_open */
-    if (o->temporary) tern_memory_free(o->mem, o->temporary, strlen(o->temporary) + 1);
+    if (o->temporary) tern_memory_free(o->mem, o->temporary, o->temporary_size);
     tern_memory_free(o->mem, o->buffer, OUT_BUFFER);
     o->path = o->temporary = NULL;
     o->buffer = NULL;
@@ -120,26 +119,31 @@ static void out_release(tern_out *o)
 tern_status tern_out_open(const char *path, const tern_allocator *mem, tern_out *out, tern_error *err)
 {
     *out = (tern_out){ .fd = -1, .mem = tern_allocator_or_default(mem) };
-    char   suffix[32];
-    int    s = snprintf(suffix, sizeof suffix, ".tmp-%ld", (long)getpid());
     size_t n = strlen(path);
     if (tern_path_is_directory(path)) return tern_fail(err, TERN_ERR_IO, "cannot write '%s': it is a directory", path);
-    struct stat sb;   /* the rename would put a file in a device's or a pipe's place */
+    struct stat sb;   /* the rename would put a file in a device's, a pipe's or a link's place: /dev/stdout is a link, too */
+    if (lstat(path, &sb) == 0 && S_ISLNK(sb.st_mode))
+        return tern_fail(err, TERN_ERR_IO, "cannot write '%s': it is a symbolic link, name the file it stands for", path);
     if (stat(path, &sb) == 0 && !S_ISREG(sb.st_mode)) return tern_fail(err, TERN_ERR_IO, "cannot write '%s': not a regular file", path);
 
     out->path      = tern_memory_alloc(out->mem, n + 1);
-    out->temporary = tern_memory_alloc(out->mem, n + (size_t)s + 1);
+    out->temporary_size = n + SUFFIX;
+    out->temporary = tern_memory_alloc(out->mem, out->temporary_size);
     out->buffer    = tern_memory_alloc(out->mem, OUT_BUFFER);
     if (out->path) memcpy(out->path, path, n + 1);
     if (out->temporary) {
         memcpy(out->temporary, path, n);
-        memcpy(out->temporary + n, suffix, (size_t)s + 1);
+        memset(out->temporary + n, 0, SUFFIX);
     }
     if (!out->path || !out->temporary || !out->buffer) {
         out_release(out);
         return tern_fail(err, TERN_ERR_MEMORY, "out of memory while opening '%s'", path);
     }
-    out->fd = open(out->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    /* never a file that is there already: it may be a link that somebody laid, or belong to another thread */
+    for (int i = 0; i < 100 && (i == 0 || (out->fd < 0 && errno == EEXIST)); i++) {
+        snprintf(out->temporary + n, SUFFIX, i ? ".tmp-%ld-%d" : ".tmp-%ld", (long)getpid(), i);
+        out->fd = open(out->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    }
     if (out->fd < 0) {
         tern_status st = tern_fail(err, TERN_ERR_IO, "cannot write '%s': %s", path, strerror(errno));
         out_release(out);

@@ -27,10 +27,12 @@ char *tern_path_join(tern_arena *a, const char *dir, const char *name);
 char *tern_path_directory(tern_arena *a, const char *path);
 const char *tern_path_name(const char *path);
 
-/* A file being written: "<path>.tmp-<pid>" in the same folder, until commit makes it `path`.
+/* A file being written: "<path>.tmp-<pid>", or "<path>.tmp-<pid>-<n>" where that exists, in the same folder, until
+ * commit makes it `path`. A symbolic link is refused as `path`: the rename would put the file in its place.
  * Errors stick: after the first failure every call returns it, so callers may check once, at commit. */
 typedef struct tern_out {
     char  *path, *temporary;
+    size_t temporary_size;   /* of its block */
     int    fd;
     uint64_t written;        /* bytes so far, counting buffered ones */
     uint8_t *buffer;

@@ -107,6 +107,10 @@ void tern_bar_end(tern_bar *b);   /* clear the line */
 const char *tern_show_bytes(uint64_t bytes);
 const char *tern_show_seconds(double seconds);
 
+/* Text of a file, control characters as '?': what a file says must not reach the terminal as an order. Filled with
+ * spaces up to `width` bytes. */
+void tern_print_text(const char *text, int width);
+
 /* A line of /proc/meminfo ("MemAvailable") in bytes; 0 when it is not there. */
 uint64_t tern_memory_line(const char *name);
 /* Bytes of memory that this process had at most. */

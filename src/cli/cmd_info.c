@@ -137,7 +137,9 @@ static void print_model(const tern_model *m)
     tern_model_info i = tern_model_describe(m);
     share  s[SHARES];
     size_t n = count_types(m, s);
-    printf("model         %s%s%s\n", i.name[0] ? i.name : i.path, i.name[0] ? " in " : "", i.name[0] ? i.path : "");
+    printf("model         ");
+    tern_print_text(i.name, 0);
+    printf("%s%s\n", i.name[0] ? " in " : "", i.path);
     printf("format        %s, %s\n", i.format, tern_show_bytes(i.file_bytes));
     printf("architecture  %s: %d layers, width %d, feed-forward %d, %d heads of %d (%d for keys and values)\n", i.architecture, i.layers,
            i.width, i.feed_forward, i.heads, i.head_width, i.kv_heads);
@@ -201,14 +203,21 @@ static int run(tern_cli *c)
         print_model(m);
         print_fit(c, m, o, memory);
         if (o->metadata) putchar('\n');
-        for (size_t i = 0; o->metadata && tern_model_metadata(m, i, &key, value, sizeof value); i++) printf("%-44s %s\n", key, value);
+        for (size_t i = 0; o->metadata && tern_model_metadata(m, i, &key, value, sizeof value); i++) {
+            tern_print_text(key, 44);
+            putchar(' ');
+            tern_print_text(value, 0);
+            putchar('\n');
+        }
         if (o->tensors) putchar('\n');
         for (size_t i = 0; o->tensors && tern_model_tensor(m, i, &t); i++) {
             char shape[96];
             int  at = 0;
             shape[0] = 0;
             for (int d = 0; d < t.dims; d++) at += snprintf(shape + at, sizeof shape - (size_t)at, "%s%lld", d ? " x " : "", (long long)t.shape[d]);
-            printf("%-44s %-8s %-22s %s\n", t.name, t.type, shape, tern_show_bytes(t.bytes));
+            tern_print_text(t.name, 44);
+            putchar(' ');
+            printf("%-8s %-22s %s\n", t.type, shape, tern_show_bytes(t.bytes));
         }
         code = tern_cli_finish(c);
     }

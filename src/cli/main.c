@@ -1,7 +1,10 @@
 /* tern <command> [options] [operands]: find the command, parse its options by its rows, run it. */
 #include "cli/cli.h"
 
+#include "base/cpu.h"
+
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,9 +252,24 @@ done:
     return code;
 }
 
+/* A level that this machine lacks would mean the slow reference: better to say so. */
+static int check_level(tern_cli *c)
+{
+    const char *level = getenv("TERN_ISA");
+    char        known[160] = "";
+    if (!level || !*level) return TERN_EXIT_DONE;
+    for (int i = 0; i < TERN_ISA_COUNT; i++) {
+        if (!tern_isa_supported((tern_isa)i)) continue;
+        if (strcmp(level, tern_isa_name[i]) == 0) return TERN_EXIT_DONE;
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", *known ? ", " : "", tern_isa_name[i]);
+    }
+    return tern_cli_usage(c, "the environment variable TERN_ISA is '%.40s'; this machine has %s", level, known);
+}
+
 int main(int argc, char **argv)
 {
     tern_cli c = {0};
+    signal(SIGXFSZ, SIG_IGN);   /* a file over the limit is an error of write(), after which files are cleaned up */
     if (argc < 2) {
         tern_help_program(stderr);
         return TERN_EXIT_USAGE;
@@ -268,5 +286,6 @@ int main(int argc, char **argv)
     if (word[0] == '-') return tern_cli_usage(&c, "the command comes first, then its options: '%s' is no command", word);
     const tern_command *command = tern_command_find(word);
     if (!command) return tern_unknown_command(&c, word);
-    return run_command(command, argc - 2, argv + 2);
+    int code = check_level(&c);
+    return code ? code : run_command(command, argc - 2, argv + 2);
 }

@@ -123,6 +123,13 @@ const char *tern_show_seconds(double seconds)
     return s;
 }
 
+void tern_print_text(const char *text, int width)
+{
+    int n = 0;
+    for (; text[n]; n++) putchar((unsigned char)text[n] < 0x20 || text[n] == 0x7f ? '?' : text[n]);
+    if (n < width) printf("%*s", width - n, "");
+}
+
 /* --- the machine --- */
 
 uint64_t tern_memory_line(const char *name)
