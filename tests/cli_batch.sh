@@ -3,7 +3,7 @@
 D=$DATA/models-stories260k
 if [ ! -r "$D/stories260K.bin" ]; then
     echo "SKIP: stories260K is not there"
-    exit 0
+    exit 77
 fi
 M="-m $D/stories260K.bin --tokenizer $D/tok512.bin --greedy -n 12 -t 1"
 

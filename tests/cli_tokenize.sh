@@ -3,7 +3,7 @@
 D=$DATA/models-stories260k
 if [ ! -r "$D/tok512.bin" ]; then
     echo "SKIP: stories260K is not there"
-    exit 0
+    exit 77
 fi
 T="--tokenizer $D/tok512.bin"
 
