@@ -188,6 +188,7 @@ void *tern_vec_push(tern_vec *v, size_t n)
 {
     size_t total;
     if (tern_add_overflow(v->n, n, &total) || !tern_vec_reserve(v, total)) return NULL;
+    if (!v->data) return NULL;   /* nothing held and nothing asked for */
     void *p = (unsigned char *)v->data + v->n * v->size;
     v->n = total;
     return p;

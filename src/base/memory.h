@@ -54,7 +54,8 @@ typedef struct tern_vec {
 
 void  tern_vec_init(tern_vec *v, const tern_allocator *mem, size_t size);
 void  tern_vec_clear(tern_vec *v);
-void *tern_vec_push(tern_vec *v, size_t n);     /* room for n more (not cleared), already counted; NULL: unchanged */
+void *tern_vec_push(tern_vec *v, size_t n);     /* room for n more (not cleared), already counted; NULL: unchanged,
+                                                   out of memory or none held and n = 0 */
 bool  tern_vec_reserve(tern_vec *v, size_t n);  /* capacity of at least n in all */
 bool  tern_vec_append(tern_vec *v, const void *items, size_t n);
 #define TERN_VEC(v, T) ((T *)(v)->data)
