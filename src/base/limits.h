@@ -20,7 +20,11 @@ enum {
     TERN_MAX_JSON_DEPTH    = 64,         /* nesting of any JSON document                   */
     TERN_MAX_THREADS       = 512,
     TERN_MAX_TEMPLATE      = 1 << 20,    /* bytes of a chat template                       */
+#if defined(TERN_FUZZ_BUILD)             /* a fuzzer learns more from many renderings than from long ones */
+    TERN_MAX_TEMPLATE_WORK  = 2500000,
+#else
     TERN_MAX_TEMPLATE_WORK  = 250000000, /* about nanoseconds of one rendering             */
+#endif
     TERN_MAX_TEMPLATE_DEPTH = 128,       /* nesting of its blocks, expressions, and values */
     TERN_MAX_TEMPLATE_TREE  = 256,       /* depth of its syntax tree, long sums included   */
     TERN_MAX_TEMPLATE_STACK = 2000,      /* nested evaluations, calls of macros included   */
