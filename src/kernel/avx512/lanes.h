@@ -77,7 +77,7 @@ TERN_INLINE __m512i dot4_at(__m512i acc, __m512i w, const int8_t *p)
 TERN_INLINE void ahead(const uint8_t *p, size_t bytes)
 {
     TERN_UNROLL
-    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + i + 2048, _MM_HINT_T0);
+    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + i + 4096, _MM_HINT_T0);
 }
 
 /* acc + sum over the two 16-bit numbers of a lane of w * those at p. */
