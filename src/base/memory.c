@@ -38,8 +38,9 @@ static void *default_alloc(void *user, size_t size)
 #if defined(MADV_HUGEPAGE)
     /* Packing a model touches every page once: a median cold start of 0.54 s became 0.43 s. */
     if (rounded >= HUGE_PAGE) {
-        void *p = aligned_alloc(HUGE_PAGE, rounded);
-        if (p) (void)madvise(p, rounded & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
+        void *p;
+        if (posix_memalign(&p, HUGE_PAGE, rounded) != 0) return NULL;
+        (void)madvise(p, rounded & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
         return p;
     }
 #endif
