@@ -77,6 +77,7 @@ os.write(fd, b"/help\n")
 wait_for(rb"/stats")
 wait_for(rb"> ")
 os.write(fd, b"Tell me a ")
+wait_for(rb"Tell me a ")
 resize(10, 20)                      # while a line is typed
 if os.environ["EDIT"] == "1":
     wait_for(rb"\r> Tell me a ")      # drawn again over the line, not behind it
@@ -103,14 +104,14 @@ while time.time() < end:
         pressed = time.time()
     if select.select([fd], [], [], 0.1)[0]:
         try:
-            os.read(fd, 65536)
+            seen += os.read(fd, 65536)
         except OSError:
             pass
     done, status = os.waitpid(pid, os.WNOHANG)
     if done:
         sys.exit(0 if status == 0 else "it ended with status %d" % status)
 os.kill(pid, signal.SIGKILL)
-sys.exit("Ctrl-D does not leave")
+sys.exit("Ctrl-D does not leave; the terminal shows %r" % seen[-500:])
 PYTHON
 if [ "$edit" = 1 ]; then
     grep -q "Tell" "$WORK/state/tern/history" || bad "no history in $WORK/state/tern"
