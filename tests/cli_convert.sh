@@ -59,9 +59,9 @@ cmp -s "$WORK/m.gguf" "$WORK/safe.gguf" || bad "not the same file beside a laid 
 rm -f "$WORK"/safe.gguf.tmp-*
 
 # what a file says is not an order to the terminal
-sed 's/output_norm/outp\x1b_norm/' "$WORK/m.gguf" >"$WORK/escape.gguf"
+sed 's/output_norm/outpu\x1b_norm/' "$WORK/m.gguf" >"$WORK/escape.gguf"
 run 0 info --tensors "$WORK/escape.gguf"
-printed "outp?_norm.weight"
+printed "outpu?_norm.weight"
 ! grep -q "$(printf '\033')" "$WORK/out" || bad "info prints an escape"
 printed "it cannot be run: there is no tensor 'output_norm.weight'"
 
