@@ -72,6 +72,7 @@ static int get_key(EditLine *e, wchar_t *out)
         ssize_t n = read(STDIN_FILENO, &byte, 1);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return (int)n;
+        if (byte == '\0') continue;   /* a Ctrl-D from before the terminal was raw: as a character it would stick in the line */
         size_t used = mbrtowc(out, &byte, 1, &l->partial);
         if (used == (size_t)-2) continue;
         if (used == (size_t)-1) {   /* not a character of this locale: take the byte */

@@ -689,7 +689,7 @@ FILTER(slice_now)
     if (!l) return false;
     for (size_t i = 0; i < count; i++) {
         size_t extra = i < n % count, each = n / count;
-        if (!push_piece(run, l, &m, items + at, each + extra, extra ? 0 : each + 1, v[1])) return false;
+        if (!push_piece(run, l, &m, n ? items + at : items, each + extra, extra ? 0 : each + 1, v[1])) return false;
         at += each + extra;
     }
     *out = tern_j_of_list(l);

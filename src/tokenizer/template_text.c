@@ -77,7 +77,7 @@ size_t tern_j_find(tern_text in, tern_text what, bool last)
     if (what.size > in.size) return SIZE_MAX;
     if (what.size == 0) return last ? in.size : 0;
     if (!last) {
-        const char *p = memmem(in.data, in.size, what.data, what.size);
+        const char *p = what.size == 1 ? memchr(in.data, what.data[0], in.size) : memmem(in.data, in.size, what.data, what.size);
         return p ? (size_t)(p - in.data) : SIZE_MAX;
     }
     for (size_t i = in.size - what.size + 1; i-- > 0;)
