@@ -37,6 +37,7 @@
 #include <tern/chat.h>
 #include <tern/convert.h>
 #include <tern/check.h>
+#include <tern/eval.h>
 #include <tern/generate.h>
 #include <tern/model.h>
 #include <tern/option.h>

@@ -1,5 +1,5 @@
 /* tern bench: speed of models as a share of what this machine allows. */
-#include "cli/cli.h"
+#include "cli/models.h"
 
 #include <tern/bench.h>
 
@@ -11,6 +11,7 @@ typedef struct bench_options {
     int32_t prompt, generate, depth, repeat, batch;
     const char *cache;
     bool limits;
+    tern_weight_args weights;
 } bench_options;
 
 #define AT(field) offsetof(bench_options, field)
@@ -32,7 +33,8 @@ static void command_line(char *out, size_t size, const char *model, const bench_
     int n = snprintf(out, size, "tern bench -m %s -t %d -p %d -n %d", model, r->threads, r->test[0] == 'p' ? o->prompt ? o->prompt : 512 : -1,
                      r->test[0] == 't' ? o->generate ? o->generate : 64 : -1);
     if (o->depth && n > 0 && (size_t)n < size) n += snprintf(out + n, size - (size_t)n, " -d %d", o->depth);
-    if (o->cache && n > 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, " --cache %s", o->cache);
+    if (o->cache && n > 0 && (size_t)n < size) n += snprintf(out + n, size - (size_t)n, " --cache %s", o->cache);
+    if (o->weights.head && n > 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, " --head %s", o->weights.head);
 }
 
 static json_t *result_json(const char *path, const tern_model_info *info, const tern_bench_result *r, const char *command)
@@ -79,8 +81,11 @@ static tern_status bench_one(tern_cli *c, const char *path, tern_bar *bar, json_
     tern_bench_result r[2];
     size_t n = 0;
     tern_model_options mo = { .threads = c->common.threads, .progress = tern_bar_progress, .user = bar };
+    tern_weight_choices(&o->weights, &mo);
     tern_status st = tern_model_open(path, &mo, &m, err);
     if (st != TERN_OK) return st;
+    tern_bar_end(bar);
+    tern_note_weights(c, &o->weights, m);
     tern_bench_options bo = { .prompt = o->prompt, .generate = o->generate, .depth = o->depth, .repeat = o->repeat, .n_batch = o->batch,
                               .threads = c->common.threads, .cache = o->cache, .progress = tern_bar_progress, .user = bar };
     st = tern_bench_model(m, &bo, r, TERN_COUNT(r), &n, err);
@@ -129,6 +134,6 @@ const tern_command tern_command_bench = {
     .example = "tern bench -m tinyllama.q4_k.gguf -p 512 -n 64\ntern bench --limits",
     .reports = true,
     .options_size = sizeof(bench_options),
-    .groups = { { NULL, rows, 0 } },
+    .groups = { { NULL, rows, 0 }, { "Weights", tern_weight_rows, offsetof(bench_options, weights) } },
     .run = run,
 };

@@ -19,6 +19,12 @@ const tern_option tern_model_rows[] = {
     { 0 }
 };
 
+const tern_option tern_weight_rows[] = {
+    { "head", 0, TERN_OPTION_TEXT, offsetof(tern_weight_args, head), 0, 0, "TYPE", NULL, "as stored",
+      "hold an output head of floats as TYPE (q8_0, q6_k, q4_k, ...): faster, and not quite the same scores" },
+    { 0 }
+};
+
 #define ROW(name, letter, kind, field, ...) { name, letter, kind, offsetof(tern_text_args, field), __VA_ARGS__ }
 #define CACHES "f16 f32 q8_0"
 
@@ -77,9 +83,20 @@ int tern_open_model(tern_cli *c, const tern_model_args *a, bool vocabulary_only,
     tern_bar_init(&bar, c);
     tern_model_options o = { .tokenizer = a->tokenizer, .threads = c->common.threads, .vocabulary_only = vocabulary_only,
                              .progress = tern_bar_progress, .user = &bar };
+    tern_weight_choices(&a->weights, &o);
     tern_status st = tern_model_open(path, &o, out, &err);
     tern_bar_end(&bar);
-    return st == TERN_OK ? TERN_EXIT_DONE : tern_cli_fail(c, &err);
+    if (st != TERN_OK) return tern_cli_fail(c, &err);
+    tern_note_weights(c, &a->weights, *out);
+    return TERN_EXIT_DONE;
+}
+
+void tern_weight_choices(const tern_weight_args *a, tern_model_options *o) { o->head = a->head; }
+
+void tern_note_weights(const tern_cli *c, const tern_weight_args *a, const tern_model *m)
+{
+    const tern_model_info info = tern_model_describe(m);
+    if (a->head) tern_cli_note(c, "the head is held as %s, its copy takes %s", info.head_type, tern_show_bytes(info.head_bytes));
 }
 
 int tern_open_tokenizer(tern_cli *c, const tern_model_args *a, tern_model **model, tern_tokenizer **own, const tern_tokenizer **out)

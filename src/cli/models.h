@@ -7,8 +7,12 @@
 
 #include "cli/cli.h"
 
-/* -m and --tokenizer. */
-typedef struct tern_model_args { const char *model, *tokenizer; } tern_model_args;
+/* How weights are held in memory; a group of commands that compute. */
+typedef struct tern_weight_args { const char *head; } tern_weight_args;
+extern const tern_option tern_weight_rows[];    /* over tern_weight_args */
+
+/* -m and --tokenizer; the weights' options have their own group. */
+typedef struct tern_model_args { const char *model, *tokenizer; tern_weight_args weights; } tern_model_args;
 extern const tern_option tern_model_rows[];
 
 /* Options of one generated text, and of the session that it needs. */
@@ -26,11 +30,16 @@ extern const tern_option tern_text_rows[];      /* over tern_text_args */
 /* The groups of a command whose options hold a tern_model_args `model` and a tern_text_args `text`. */
 #define TERN_TEXT_GROUPS(type)                                                                       \
     { "Model", tern_model_rows, offsetof(type, model) }, { "Text", tern_text_rows, offsetof(type, text) }, \
-    { "Sampling", tern_sample_table, offsetof(type, text) + offsetof(tern_text_args, generate) }
+    { "Sampling", tern_sample_table, offsetof(type, text) + offsetof(tern_text_args, generate) }, TERN_WEIGHT_GROUP(type)
+#define TERN_WEIGHT_GROUP(type) { "Weights", tern_weight_rows, offsetof(type, model) + offsetof(tern_model_args, weights) }
 
 /* Each returns a tern_exit, after a line on standard error when it is not DONE. */
 int tern_model_path(tern_cli *c, const tern_model_args *a, const char **path);
 int tern_open_model(tern_cli *c, const tern_model_args *a, bool vocabulary_only, tern_model **out);
+/* The fields of o that the options of the weights are about. */
+void tern_weight_choices(const tern_weight_args *a, tern_model_options *o);
+/* What copies that were asked for cost, as a note. */
+void tern_note_weights(const tern_cli *c, const tern_weight_args *a, const tern_model *m);
 int tern_open_tokenizer(tern_cli *c, const tern_model_args *a, tern_model **model, tern_tokenizer **own, const tern_tokenizer **out);
 int tern_open_session(tern_cli *c, const tern_text_args *a, const tern_model *m, tern_session **out);
 tern_session_options tern_session_choices(const tern_cli *c, const tern_text_args *a);

@@ -93,6 +93,28 @@ static tern_status tie_head(tern_loader *l, tern_error *err)
     return TERN_OK;
 }
 
+/* The head in the type that the options ask for: a copy, made here. */
+static tern_status copy_head(tern_loader *l, tern_error *err)
+{
+    tern_model  *m = l->m;
+    tern_weight *w = m->global.w[TERN_ROLE_output] ? &m->weight[m->global.w[TERN_ROLE_output] - m->weight] : NULL, copy;
+    const char  *name = l->options->head;
+    if (!name || !w) return TERN_OK;
+    tern_type to = tern_type_find(name);
+    if (to == TERN_TYPE_COUNT) return tern_fail(err, TERN_ERR_ARG, "'%.40s' is no storage type", name);
+    if (to == w->m.type) return TERN_OK;
+    if (tern_types[w->m.type].act != TERN_ACT_none)
+        return tern_fail(err, TERN_ERR_ARG, "the head is stored as %s, and only one of floats can be held as %s", tern_types[w->m.type].name,
+                         tern_types[to].name);
+    uint64_t before = m->packed_bytes;
+    tern_status st = tern_load_copy(l, w, to, false, &copy, err);
+    if (st != TERN_OK) return st;
+    if (!m->config.tied && !l->outline) tern_source_forget(l->s, tern_source_find(l->s, w->name));
+    m->head_bytes = m->packed_bytes - before;
+    *w = copy;
+    return TERN_OK;
+}
+
 /* Bias vectors join the matrices they belong to. */
 static void attach_biases(tern_model *m)
 {
@@ -202,6 +224,7 @@ static tern_status load_tensors(tern_loader *l, tern_error *err)
         for (int32_t layer = 0; layer < (many ? m->config.L : 1); layer++) TERN_TRY(load_row(l, &a->tensor[i], layer, err));
     }
     TERN_TRY(tie_head(l, err));
+    TERN_TRY(copy_head(l, err));
     attach_biases(m);
     if (m->config.rope.kind == TERN_ROPE_LONGROPE && s->kind == TERN_SOURCE_HF) TERN_TRY(tern_load_factors(m, err));
     TERN_TRY(build_rope(m, err));

@@ -447,3 +447,71 @@ tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const 
 done:
     return st;
 }
+
+/* --- quantized copies --- */
+typedef struct copy_job {
+    const tern_matrix *from;
+    tern_type to;
+    uint8_t  *out;           /* row `first` of the copy */
+    float    *x;             /* (rows at once, K)        */
+    size_t    first;
+} copy_job;
+
+enum { COPY_FLOATS = 1 << 22, COPY_GRAIN = 1 << 14 };   /* worked on between two reports; elements of one piece */
+
+static void copy_rows(void *arg, size_t begin, size_t end)
+{
+    copy_job *j = arg;
+    const size_t K = j->from->K, stride = tern_row_size(j->from->type, K), bytes = tern_row_size(j->to, K);
+    for (size_t r = begin; r < end; r++) {
+        float *x = j->x + r * K;
+        tern_types[j->from->type].dequantize(x, (const uint8_t *)j->from->rows + (j->first + r) * stride, j->from->tail, K);
+        tern_types[j->to].quantize(j->out + (j->first + r) * bytes, x, NULL, NULL, K);
+    }
+}
+
+tern_status tern_load_copy(tern_loader *l, const tern_weight *from, tern_type to, bool keep_rows, tern_weight *out, tern_error *err)
+{
+    tern_status st = TERN_OK;
+    const tern_matrix *m = &from->m;
+    const char *name = tern_types[to].name;
+    const tern_source_tensor *t = tern_source_find(l->s, from->name);
+    if (tern_types[to].act == TERN_ACT_convert || tern_types[to].tail)
+        return tern_fail(err, TERN_ERR_ARG, "'%.100s' cannot be held as %s", from->name, name);
+    if (m->K % tern_types[to].elems != 0)
+        return tern_fail(err, TERN_ERR_ARG, "'%.100s' cannot be held as %s: its rows of %zu are no multiple of %u", from->name, name, m->K,
+                         tern_types[to].elems);
+    *out = (tern_weight){ .name = from->name, .bias = from->bias, .m = { .type = to, .N = m->N, .K = m->K, .scale = m->scale, .cell = tern_cell_find(to) } };
+    size_t rows = COPY_FLOATS / m->K + 1, bytes = tern_type_size(to, m->N, m->K), panel = tern_panel_bytes(out->m.cell, m->K), total = 0;
+    if (rows > m->N) rows = m->N;
+    if (bytes == SIZE_MAX || (panel && tern_mul_overflow(tern_panels(&out->m), panel, &total))) return no_memory(t, err);
+    if (l->outline) {
+        l->m->packed_bytes += total + (keep_rows || !panel ? bytes : 0);
+        return TERN_OK;
+    }
+    copy_job j = { .from = m, .to = to, .out = own(l, bytes), .x = tern_memory_alloc(l->m->mem, rows * m->K * sizeof(float)) };
+    bool packed = false;
+    if (!j.out || !j.x) {
+        st = no_memory(t, err);
+        goto done;
+    }
+    for (j.first = 0; j.first < m->N; j.first += rows) {
+        size_t n = m->N - j.first < rows ? m->N - j.first : rows;
+        tern_pool_for(l->pool, n, COPY_GRAIN / m->K + 1, copy_rows, &j);
+        if (l->options->progress && !l->options->progress(l->options->user, "quantizing", "rows", j.first + n, m->N)) {
+            st = tern_fail(err, TERN_ERR_CANCELLED, "loading was stopped");
+            goto done;
+        }
+    }
+    out->m.rows = j.out;
+    TERN_TRY(pack(l, t, &out->m, &packed, err));
+    if (packed && !keep_rows) {
+        disown(l, 1);
+        out->m.rows = NULL;
+    } else {
+        l->m->packed_bytes += bytes;
+    }
+done:
+    tern_memory_free(l->m->mem, j.x, rows * m->K * sizeof(float));
+    return st;
+}

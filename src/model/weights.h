@@ -57,6 +57,11 @@ TERN_USE_RESULT tern_status tern_bitnet_read(const tern_source *s, tern_bitnet *
 TERN_USE_RESULT tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t N,
                                              int64_t K, bool packed, tern_weight *out, tern_error *err);
 
+/* A copy of a matrix of this source, whose rows are there, as `to`, packed where its cell wants panels; keep_rows: with
+ * its rows even then. Errors: ARG (`to` does not fit), MEMORY, CANCELLED. */
+TERN_USE_RESULT tern_status tern_load_copy(tern_loader *l, const tern_weight *from, tern_type to, bool keep_rows, tern_weight *out,
+                                           tern_error *err);
+
 /* The n elements of tensor t as float32, in the model's arena. */
 TERN_USE_RESULT tern_status tern_load_vector(tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t n,
                                              const float **out, tern_error *err);
