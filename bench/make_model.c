@@ -19,6 +19,8 @@ typedef struct shape {
     int  layers, width, feed_forward, heads, kv_heads, vocab, context;
     float rope_base, eps;
     bool tied, qkv_bias, sub_norms;
+    const char *pre;   /* byte-level vocabulary with this pre-tokenizer; NULL: SentencePiece */
+    size_t      merges;
 } shape;
 
 /* Published configurations. */
@@ -26,9 +28,9 @@ static const shape shapes[] = {
     { "stories-15m",    "llama",         6,  288,  768,  6,  6,  32000,   256, 1e4f, 1e-5f, .tied = true },
     { "stories-110m",   "llama",        12,  768, 2048, 12, 12,  32000,  1024, 1e4f, 1e-5f, .tied = true },
     { "tinyllama-1.1b", "llama",        22, 2048, 5632, 32,  4,  32000,  2048, 1e4f, 1e-5f, .tied = false },
-    { "llama-3.2-1b",   "llama",        16, 2048, 8192, 32,  8, 128256,  8192, 5e5f, 1e-5f, .tied = true },
-    { "qwen2-0.5b",     "qwen2",        24,  896, 4864, 14,  2, 151936, 32768, 1e6f, 1e-6f, .tied = true, .qkv_bias = true },
-    { "bitnet-2b-4t",   "bitnet-b1.58", 30, 2560, 6912, 20,  5, 128256,  4096, 5e5f, 1e-5f, .tied = true, .sub_norms = true },
+    { "llama-3.2-1b",   "llama",        16, 2048, 8192, 32,  8, 128256,  8192, 5e5f, 1e-5f, .tied = true, .pre = "llama-bpe", .merges = 280147 },
+    { "qwen2-0.5b",     "qwen2",        24,  896, 4864, 14,  2, 151936, 32768, 1e6f, 1e-6f, .tied = true, .qkv_bias = true, .pre = "qwen2", .merges = 151387 },
+    { "bitnet-2b-4t",   "bitnet-b1.58", 30, 2560, 6912, 20,  5, 128256,  4096, 5e5f, 1e-5f, .tied = true, .sub_norms = true, .pre = "llama-bpe", .merges = 280147 },
 };
 
 enum { ROWS = 256 };   /* distinct rows drawn for each matrix */
@@ -147,31 +149,129 @@ static void u32(writer *w, const char *key, int v)
     must(w, tern_gguf_u32(w->gguf, own_key(w, key), (uint32_t)v, &w->err));
 }
 
-/* A stand-in vocabulary in SentencePiece's form: three control tokens, the bytes, then unused ones. */
-static void vocabulary(writer *w)
+typedef struct vocab {
+    size_t     V;
+    tern_text *piece;
+    int64_t   *kind;
+    double    *score;       /* NULL: none */
+    tern_text *merge;
+    size_t     merges;
+} vocab;
+
+static void own_text(writer *w, tern_text *out, const char *s, size_t n)
 {
-    size_t     V     = (size_t)w->s->vocab;
-    tern_text *piece = TERN_NEW(&w->arena, tern_text, V);
-    double    *score = TERN_NEW(&w->arena, double, V);
-    int64_t   *kind  = TERN_NEW(&w->arena, int64_t, V);
-    if (!piece || !score || !kind) must(w, tern_fail(&w->err, TERN_ERR_MEMORY, "out of memory"));
+    *out = (tern_text){ tern_arena_text(&w->arena, s, n), n };
+    if (!out->data) must(w, tern_fail(&w->err, TERN_ERR_MEMORY, "out of memory"));
+}
+
+/* A stand-in vocabulary in SentencePiece's form: three control tokens, the bytes, then unused ones. */
+static void sentencepiece(writer *w, vocab *v)
+{
     static const char *const control[] = { "<unk>", "<s>", "</s>" };
-    for (size_t i = 0; i < V; i++) {
+    for (size_t i = 0; i < v->V; i++) {
         char text[32];
         int  n = i < 3 ? snprintf(text, sizeof text, "%s", control[i])
                : i < 259 ? snprintf(text, sizeof text, "<0x%02X>", (unsigned)(i - 3)) : snprintf(text, sizeof text, "<unused%zu>", i);
-        piece[i] = (tern_text){ tern_arena_text(&w->arena, text, (size_t)n), (size_t)n };
-        kind[i]  = i == 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 5;   /* unknown, control, byte, unused */
+        own_text(w, &v->piece[i], text, (size_t)n);
+        v->kind[i] = i == 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 5;   /* unknown, control, byte, unused */
     }
+}
+
+/* Where a text stands in the table of pieces, or the free slot for it. */
+static uint32_t *find_piece(const vocab *v, uint32_t *slot, size_t mask, const char *s, size_t n)
+{
+    uint64_t h = 1469598103934665603u;   /* FNV-1a */
+    for (size_t i = 0; i < n; i++) h = (h ^ (uint8_t)s[i]) * 1099511628211u;
+    size_t at = (size_t)(h >> 20) & mask;
+    while (slot[at] && (v->piece[slot[at] - 1].size != n || memcmp(v->piece[slot[at] - 1].data, s, n) != 0)) at = (at + 1) & mask;
+    return &slot[at];
+}
+
+/* A piece to build on: early ones more often, and of the bytes mostly letters. */
+static const tern_text *earlier(const vocab *v, size_t n, tern_rng *rng)
+{
+    static const char letters[] = "eeettaaooiinsshrrdlu";
+    double u  = tern_rng_uniform(rng);
+    size_t id = (size_t)(u * u * u * (double)n);
+    return &v->piece[id < 240 ? (size_t)(letters[id / 12] - '!') : id];
+}
+
+/* A stand-in byte-level vocabulary: the bytes, then pairs of earlier pieces; every way to cut a piece into two others is a
+ * merge, as in the files that converters make of tiktoken's, up to the published number. The last 256 are control tokens. */
+static void byte_level(writer *w, vocab *v)
+{
+    enum { LONGEST = 24, CONTROL = 256 };
+    size_t    words = v->V - CONTROL, mask = ((size_t)1 << 19) - 1;
+    uint32_t *slot = TERN_NEW(&w->arena, uint32_t, mask + 1);
+    tern_rng  rng = { .seed = 2 };
+    char      text[4 * LONGEST + 2];
+    if (!slot) must(w, tern_fail(&w->err, TERN_ERR_MEMORY, "out of memory"));
+    for (int pass = 0, extra = 0, id = 0; pass < 2; pass++)   /* GPT-2's alphabet: visible bytes first */
+        for (int b = 0; b < 256; b++) {
+            bool visible = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+            if (visible == (pass == 1)) continue;
+            int    c = visible ? b : 256 + extra++;
+            size_t n = 0;
+            if (c < 128) text[n++] = (char)c;
+            else text[n++] = (char)(0xc0 | c >> 6), text[n++] = (char)(0x80 | (c & 63));
+            own_text(w, &v->piece[id++], text, n);
+            *find_piece(v, slot, mask, text, n) = (uint32_t)id;
+        }
+    for (size_t id = 256; id < words;) {
+        const tern_text *left = earlier(v, id, &rng), *right = earlier(v, id, &rng);
+        size_t n = left->size + right->size, most = 3 + tern_rng_below(&rng, 1 + tern_rng_below(&rng, LONGEST - 4));
+        if (n > most) continue;
+        memcpy(text, left->data, left->size);
+        memcpy(text + left->size, right->data, right->size);
+        uint32_t *place = find_piece(v, slot, mask, text, n);
+        if (*place) continue;
+        own_text(w, &v->piece[id++], text, n);
+        *place = (uint32_t)id;
+    }
+    for (size_t id = 256; id < words; id++) {
+        tern_text p = v->piece[id];
+        for (size_t cut = 1; cut < p.size && v->merges < w->s->merges; cut++) {
+            if (!*find_piece(v, slot, mask, p.data, cut) || !*find_piece(v, slot, mask, p.data + cut, p.size - cut)) continue;
+            memcpy(text, p.data, cut);
+            text[cut] = ' ';
+            memcpy(text + cut + 1, p.data + cut, p.size - cut);
+            own_text(w, &v->merge[v->merges++], text, p.size + 1);
+        }
+    }
+    for (size_t id = 0; id < v->V; id++) {
+        v->kind[id] = id < words ? 1 : 3;
+        if (id < words) continue;
+        int n = id == words ? snprintf(text, sizeof text, "<|begin_of_text|>") : id == words + 1 ? snprintf(text, sizeof text, "<|end_of_text|>")
+              : snprintf(text, sizeof text, "<|reserved_special_token_%zu|>", id - words - 2);
+        own_text(w, &v->piece[id], text, (size_t)n);
+    }
+}
+
+static void vocabulary(writer *w)
+{
+    bool   bytes = w->s->pre != NULL;
+    vocab  v = { .V = (size_t)w->s->vocab };
+    size_t V = v.V;
+    v.piece = TERN_NEW(&w->arena, tern_text, V);
+    v.kind  = TERN_NEW(&w->arena, int64_t, V);
+    v.score = bytes ? NULL : TERN_NEW(&w->arena, double, V);
+    v.merge = TERN_NEW(&w->arena, tern_text, w->s->merges + 1);
+    if (!v.piece || !v.kind || (!bytes && !v.score) || !v.merge) must(w, tern_fail(&w->err, TERN_ERR_MEMORY, "out of memory"));
+    if (bytes) byte_level(w, &v);
+    else sentencepiece(w, &v);
     const tern_meta arrays[] = {
-        { .key = "tokenizer.ggml.tokens", .kind = TERN_META_ARRAY, .gguf = 9, .gguf_item = 8, .v.a = { V, TERN_META_TEXT, piece } },
-        { .key = "tokenizer.ggml.scores", .kind = TERN_META_ARRAY, .gguf = 9, .gguf_item = 6, .v.a = { V, TERN_META_REAL, score } },
-        { .key = "tokenizer.ggml.token_type", .kind = TERN_META_ARRAY, .gguf = 9, .gguf_item = 5, .v.a = { V, TERN_META_INT, kind } },
+        { .key = "tokenizer.ggml.tokens", .kind = TERN_META_ARRAY, .gguf = 9, .gguf_item = 8, .v.a = { V, TERN_META_TEXT, v.piece } },
+        { .key = "tokenizer.ggml.token_type", .kind = TERN_META_ARRAY, .gguf = 9, .gguf_item = 5, .v.a = { V, TERN_META_INT, v.kind } },
+        { .key = "tokenizer.ggml.scores", .kind = TERN_META_ARRAY, .gguf = 9, .gguf_item = 6, .v.a = { V, TERN_META_REAL, v.score } },
+        { .key = "tokenizer.ggml.merges", .kind = TERN_META_ARRAY, .gguf = 9, .gguf_item = 8, .v.a = { v.merges, TERN_META_TEXT, v.merge } },
     };
-    must(w, tern_gguf_text(w->gguf, "tokenizer.ggml.model", (tern_text){ "llama", 5 }, &w->err));
-    for (size_t i = 0; i < TERN_COUNT(arrays); i++) must(w, tern_gguf_meta(w->gguf, &arrays[i], &w->err));
-    must(w, tern_gguf_u32(w->gguf, "tokenizer.ggml.bos_token_id", 1, &w->err));
-    must(w, tern_gguf_u32(w->gguf, "tokenizer.ggml.eos_token_id", 2, &w->err));
+    tern_text kind = bytes ? (tern_text){ "gpt2", 4 } : (tern_text){ "llama", 5 };
+    must(w, tern_gguf_text(w->gguf, "tokenizer.ggml.model", kind, &w->err));
+    if (bytes) must(w, tern_gguf_text(w->gguf, "tokenizer.ggml.pre", (tern_text){ w->s->pre, strlen(w->s->pre) }, &w->err));
+    for (size_t i = 0; i < TERN_COUNT(arrays); i++)
+        if (i < 2 || bytes == (i == 3)) must(w, tern_gguf_meta(w->gguf, &arrays[i], &w->err));
+    must(w, tern_gguf_u32(w->gguf, "tokenizer.ggml.bos_token_id", bytes ? (uint32_t)V - 256 : 1, &w->err));
+    must(w, tern_gguf_u32(w->gguf, "tokenizer.ggml.eos_token_id", bytes ? (uint32_t)V - 255 : 2, &w->err));
 }
 
 static void metadata(writer *w)
