@@ -247,7 +247,8 @@ static tern_status bpe_prepare(tern_tokenizer *t, tern_error *err)
     if (!t->merge_slot) return tern_no_memory(err, "reading merges");
     t->merge_mask = size - 1;
     for (size_t r = 0; r < t->n_merge; r++) {
-        size_t i = pair_hash(t->merge[r].left, t->merge[r].right) & t->merge_mask;
+        size_t i = pair_hash(t->merge[r].left, t->merge[r].right) & t->merge_mask, ahead = r + 16;
+        if (ahead < t->n_merge) __builtin_prefetch(&t->merge_slot[pair_hash(t->merge[ahead].left, t->merge[ahead].right) & t->merge_mask], 1);
         while (t->merge_slot[i]) {
             const tern_merge *m = &t->merge[t->merge_slot[i] - 1];
             if (m->left == t->merge[r].left && m->right == t->merge[r].right) break;

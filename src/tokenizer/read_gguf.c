@@ -75,29 +75,54 @@ static tern_status wordpiece_spelling(tern_tokenizer *t, int32_t id, tern_text p
     return st;
 }
 
+/* The token that left and right make when put together. Merges mostly stand in the order of what they make: then it is
+ * the last one again or the next, and no table needs to be looked at. */
+static tern_status joined(const tern_tokenizer *t, tern_text left, tern_text right, int32_t last, int32_t *made, tern_error *err)
+{
+    char small[256], *b = small;
+    size_t n = left.size + right.size;
+    for (int32_t id = last; id < t->V && id <= last + 1 && !t->by_piece.repeats; id++) {
+        tern_text p = t->token[id].piece;
+        if (p.size == n && memcmp(p.data, left.data, left.size) == 0 && memcmp(p.data + left.size, right.data, right.size) == 0) {
+            *made = id;
+            return TERN_OK;
+        }
+    }
+    *made = -1;
+    if (n > TERN_MAX_TOKEN_BYTES) return TERN_OK;
+    if (n > sizeof small && !(b = tern_memory_alloc(t->mem, n))) return tern_no_memory(err, "reading merges");
+    memcpy(b, left.data, left.size);
+    memcpy(b + left.size, right.data, right.size);
+    *made = tern_vocab_piece(t, (tern_text){ b, n });
+    if (b != small) tern_memory_free(t->mem, b, n);
+    return TERN_OK;
+}
+
 static tern_status merges(tern_tokenizer *t, const tern_meta *m, tern_error *err)
 {
-    tern_status st = tern_vocab_merges(t, m ? m->v.a.n : 0, err);
-    for (size_t i = 0; st == TERN_OK && m && i < m->v.a.n; i++) {
-        tern_text s = ((const tern_text *)m->v.a.data)[i];
-        const char *cut = s.size > 1 ? memchr(s.data + 1, ' ', s.size - 1) : NULL;
-        if (!cut) continue;
-        size_t  n = (size_t)(cut - s.data);
-        int32_t left = tern_vocab_piece(t, (tern_text){ s.data, n }), right = tern_vocab_piece(t, (tern_text){ cut + 1, s.size - n - 1 });
-        if (left < 0 || right < 0) continue;   /* a vocabulary that was cut down keeps the merges it cannot use */
-        tern_arena scratch;
-        tern_arena_init(&scratch, t->mem, 0);
-        char *b = tern_arena_alloc(&scratch, s.size, 1, 1);
-        int32_t made = -1;
-        if (b) {
-            memcpy(b, s.data, n);
-            memcpy(b + n, cut + 1, s.size - n - 1);
-            made = tern_vocab_piece(t, (tern_text){ b, s.size - 1 });
-        } else {
-            st = tern_no_memory(err, "reading merges");
+    enum { AT_ONCE = 64 };
+    size_t      n = m ? m->v.a.n : 0;
+    tern_status st = tern_vocab_merges(t, n, err);
+    int32_t     last = 0;
+    for (size_t i = 0; st == TERN_OK && i < n; i += AT_ONCE) {
+        tern_text half[2 * AT_ONCE];
+        int32_t   id[2 * AT_ONCE];
+        size_t    pairs = 0;
+        for (size_t k = i; k < n && k < i + AT_ONCE; k++) {
+            tern_text s = ((const tern_text *)m->v.a.data)[k];
+            const char *cut = s.size > 2 ? memchr(s.data + 1, ' ', s.size - 2) : NULL;
+            if (!cut) continue;
+            size_t left = (size_t)(cut - s.data);
+            half[2 * pairs] = (tern_text){ s.data, left };
+            half[2 * pairs++ + 1] = (tern_text){ cut + 1, s.size - left - 1 };
         }
-        tern_arena_clear(&scratch);
-        if (made >= 0) t->merge[t->n_merge++] = (tern_merge){ left, right, made };
+        tern_vocab_pieces(t, half, 2 * pairs, id);
+        for (size_t k = 0; k < pairs && st == TERN_OK; k++) {
+            int32_t made;
+            if (id[2 * k] < 0 || id[2 * k + 1] < 0) continue;   /* a vocabulary that was cut down keeps the merges it cannot use */
+            st = joined(t, half[2 * k], half[2 * k + 1], last, &made, err);
+            if (made >= 0) t->merge[t->n_merge++] = (tern_merge){ id[2 * k], id[2 * k + 1], last = made };
+        }
     }
     return st;
 }

@@ -15,23 +15,34 @@ tern_text tern_arena_copy(tern_arena *a, tern_text s)
 
 uint32_t tern_text_hash(tern_text s)
 {
-    uint64_t h = UINT64_C(0x9e3779b97f4a7c15) ^ s.size;
-    size_t   i = 0;
-    for (; i + 8 <= s.size; i += 8) {
-        uint64_t w;
-        memcpy(&w, s.data + i, 8);
-        h = (h ^ w) * UINT64_C(0xff51afd7ed558ccd);
-        h ^= h >> 32;
+    const uint8_t *p = (const uint8_t *)s.data;
+    uint64_t h = UINT64_C(0x9e3779b97f4a7c15) ^ s.size, w = 0;
+    if (s.size >= 8) {
+        for (size_t i = 0; i + 8 < s.size; i += 8) {
+            memcpy(&w, p + i, 8);
+            h = (h ^ w) * UINT64_C(0xff51afd7ed558ccd);
+            h ^= h >> 32;
+        }
+        memcpy(&w, p + s.size - 8, 8);   /* the last word may overlap the one before */
+    } else if (s.size >= 4) {
+        uint32_t low, high;
+        memcpy(&low, p, 4);
+        memcpy(&high, p + s.size - 4, 4);
+        w = low | (uint64_t)high << 32;
+    } else if (s.size) {
+        w = p[0] | (uint64_t)p[s.size / 2] << 8 | (uint64_t)p[s.size - 1] << 16;
     }
-    uint64_t w = 0;
-    if (s.size > i) memcpy(&w, s.data + i, s.size - i);
     h = (h ^ w) * UINT64_C(0xff51afd7ed558ccd);
     h ^= h >> 29;
     h *= UINT64_C(0xc4ceb9fe1a85ec53);
     return (uint32_t)(h >> 32);
 }
 
-/* --- maps --- */
+/* --- maps ---
+ * A table of a large vocabulary is wider than the cache. Work comes in blocks: what a block will touch is asked for
+ * first, so that its misses overlap. */
+
+enum { BLOCK = 32, TEXT_BLOCK = 1 << 16 };
 
 typedef tern_text text_of(const tern_tokenizer *t, int32_t id);
 static tern_text piece_of(const tern_tokenizer *t, int32_t id) { return t->token[id].piece; }
@@ -61,19 +72,48 @@ static int32_t map_find(const tern_text_map *m, const tern_tokenizer *t, text_of
     }
 }
 
-/* The first id of a text keeps it. */
-static void map_add(tern_text_map *m, const tern_tokenizer *t, text_of *of, int32_t id)
+/* Add up to BLOCK ids. The first id of a text keeps it. */
+static void map_add(tern_text_map *m, const tern_tokenizer *t, text_of *of, const int32_t *id, size_t n)
 {
-    tern_text s = of(t, id);
-    uint32_t  h = tern_text_hash(s);
-    for (size_t i = h & m->mask;; i = (i + 1) & m->mask) {
-        if (m->slot[i].id < 0) {
-            m->slot[i].hash = h;
-            m->slot[i].id = id;
-            m->n++;
-            return;
+    uint32_t h[BLOCK];
+    for (size_t k = 0; k < n; k++) {
+        h[k] = tern_text_hash(of(t, id[k]));
+        __builtin_prefetch(&m->slot[h[k] & m->mask], 1);
+    }
+    for (size_t k = 0; k < n; k++)
+        for (size_t i = h[k] & m->mask;; i = (i + 1) & m->mask) {
+            if (m->slot[i].id < 0) {
+                m->slot[i].hash = h[k];
+                m->slot[i].id = id[k];
+                m->n++;
+                break;
+            }
+            if (m->slot[i].hash == h[k] && same(of(t, m->slot[i].id), of(t, id[k]))) {
+                m->repeats = true;
+                break;
+            }
         }
-        if (m->slot[i].hash == h && same(of(t, m->slot[i].id), s)) return;
+}
+
+void tern_vocab_pieces(const tern_tokenizer *t, const tern_text *s, size_t n, int32_t *id)
+{
+    const tern_text_map *m = &t->by_piece;
+    for (; n > 0 && m->slot; s += BLOCK, id += BLOCK, n -= n < BLOCK ? n : BLOCK) {
+        size_t   block = n < BLOCK ? n : BLOCK;
+        uint32_t h[BLOCK];
+        for (size_t k = 0; k < block; k++) {
+            h[k] = tern_text_hash(s[k]);
+            __builtin_prefetch(&m->slot[h[k] & m->mask]);
+        }
+        for (size_t k = 0; k < block; k++) {   /* the first candidates: nearly always the ones */
+            size_t i = h[k] & m->mask;
+            while (m->slot[i].id >= 0 && m->slot[i].hash != h[k]) i = (i + 1) & m->mask;
+            if ((id[k] = m->slot[i].id) >= 0) __builtin_prefetch(&t->token[id[k]].piece);
+        }
+        for (size_t k = 0; k < block; k++)
+            if (id[k] >= 0) __builtin_prefetch(t->token[id[k]].piece.data);
+        for (size_t k = 0; k < block; k++)
+            if (id[k] >= 0 && !same(t->token[id[k]].piece, s[k])) id[k] = tern_vocab_piece(t, s[k]);
     }
 }
 
@@ -121,14 +161,32 @@ tern_status tern_vocab_begin(tern_tokenizer *t, size_t V, tern_error *err)
     return TERN_OK;
 }
 
+/* n bytes for the text of a token, cut from blocks of many. */
+static char *room(tern_tokenizer *t, size_t n)
+{
+    if (n > t->room_left) {
+        size_t size = n > TEXT_BLOCK || tern_arena_tiny ? n : TEXT_BLOCK;
+        t->room = tern_arena_alloc(&t->arena, size, 1, 1);
+        t->room_left = t->room ? size : 0;
+        if (!t->room) return NULL;
+    }
+    char *p = t->room;
+    t->room += n;
+    t->room_left -= n;
+    return p;
+}
+
 tern_status tern_vocab_set(tern_tokenizer *t, int32_t id, tern_text piece, double score, tern_token_kind kind, tern_error *err)
 {
     if (id < 0 || id >= t->V) return tern_fail(err, TERN_ERR_FORMAT, "token id %d is outside 0..%d", id, t->V - 1);
     if (piece.size > TERN_MAX_TOKEN_BYTES)
         return tern_fail(err, TERN_ERR_FORMAT, "token %d has %zu bytes, at most %d are read", id, piece.size, TERN_MAX_TOKEN_BYTES);
     tern_token *k = &t->token[id];
-    k->piece = tern_arena_copy(&t->arena, piece);
-    if (!k->piece.data) return tern_no_memory(err, "reading a vocabulary");
+    char *copy = room(t, piece.size + 1);
+    if (!copy) return tern_no_memory(err, "reading a vocabulary");
+    if (piece.size) memcpy(copy, piece.data, piece.size);
+    copy[piece.size] = 0;
+    k->piece = (tern_text){ copy, piece.size };
     k->score = score == score ? score : 0;   /* not a number would have no order */
     k->kind = (uint8_t)kind;
     return TERN_OK;
@@ -137,8 +195,13 @@ tern_status tern_vocab_set(tern_tokenizer *t, int32_t id, tern_text piece, doubl
 tern_status tern_vocab_index(tern_tokenizer *t, tern_error *err)
 {
     if (!map_make(&t->by_piece, &t->arena, (size_t)t->V)) return tern_no_memory(err, "indexing a vocabulary");
-    for (int32_t i = 0; i < t->V; i++)
-        if (t->token[i].piece.size) map_add(&t->by_piece, t, piece_of, i);
+    int32_t id[BLOCK];
+    for (int32_t i = 0; i < t->V;) {
+        size_t n = 0;
+        for (; i < t->V && n < BLOCK; i++)
+            if (t->token[i].piece.size) id[n++] = i;
+        map_add(&t->by_piece, t, piece_of, id, n);
+    }
     return TERN_OK;
 }
 
@@ -197,13 +260,22 @@ static bool spell_bytes(tern_text p, const int16_t of[324], char *out, size_t *n
 {
     size_t w = 0;
     for (size_t i = 0; i < p.size;) {
-        int32_t cp;
-        i += tern_utf8_decode(p.data + i, p.size - i, &cp);
+        int32_t cp = (uint8_t)p.data[i];
+        if (cp < 0x80) i++;
+        else i += tern_utf8_decode(p.data + i, p.size - i, &cp);
         if (cp < 0 || cp >= 324 || of[cp] < 0) return false;
         out[w++] = (char)of[cp];
     }
     *n = w;
     return true;
+}
+
+/* Whether every character is visible and of ASCII. */
+static bool plain_bytes(tern_text p)
+{
+    bool plain = true;
+    for (size_t i = 0; i < p.size; i++) plain &= p.data[i] >= 0x21 && p.data[i] <= 0x7e;
+    return plain;
 }
 
 static const char meta[] = "\xe2\x96\x81";   /* U+2581, sentencepiece's space */
@@ -220,7 +292,8 @@ static tern_status spell(tern_tokenizer *t, const int16_t of[324], int32_t id, t
         b[0] = (char)k->byte;
         k->bytes = (tern_text){ b, 1 };
     } else if (t->spelling == TERN_SPELL_BYTE_LEVEL && !raw && p.size) {
-        char *b = tern_arena_text(&t->arena, p.data, p.size);
+        if (plain_bytes(p)) goto done;   /* its bytes are its spelling */
+        char *b = room(t, p.size);
         if (!b) return tern_no_memory(err, "reading a vocabulary");
         size_t n;
         if (spell_bytes(p, of, b, &n)) k->key = k->bytes = (tern_text){ b, n };
@@ -242,6 +315,7 @@ static tern_status spell(tern_tokenizer *t, const int16_t of[324], int32_t id, t
             k->bytes = (tern_text){ b, w };
         }
     }
+done:
     if (k->key.size > t->longest) t->longest = k->key.size;
     return TERN_OK;
 }
@@ -296,12 +370,17 @@ tern_status tern_vocab_finish(tern_tokenizer *t, tern_error *err)
      * ordinary tokens before user-defined ones of the same text. */
     if (!map_make(&t->by_key, &t->arena, (size_t)t->V)) return tern_no_memory(err, "indexing a vocabulary");
     for (int pass = 0; pass < 2; pass++)
-        for (int32_t i = 0; i < t->V; i++) {
-            const tern_token *k = &t->token[i];
-            bool now = pass == 0 ? k->kind == TERN_TOKEN_NORMAL
-                                 : (k->kind == TERN_TOKEN_USER && t->spelling != TERN_SPELL_BYTE_LEVEL) ||
-                                       (k->kind == TERN_TOKEN_UNUSED && k->piece.size);
-            if (now && k->key.size && !k->outside) map_add(&t->by_key, t, key_of, i);
+        for (int32_t i = 0; i < t->V;) {
+            int32_t id[BLOCK];
+            size_t  n = 0;
+            for (; i < t->V && n < BLOCK; i++) {
+                const tern_token *k = &t->token[i];
+                bool now = pass == 0 ? k->kind == TERN_TOKEN_NORMAL
+                                     : (k->kind == TERN_TOKEN_USER && t->spelling != TERN_SPELL_BYTE_LEVEL) ||
+                                           (k->kind == TERN_TOKEN_UNUSED && k->piece.size);
+                if (now && k->key.size && !k->outside) id[n++] = i;
+            }
+            map_add(&t->by_key, t, key_of, id, n);
         }
     if ((st = added_tries(t, err)) != TERN_OK) return st;
     if ((st = t->model->prepare(t, err)) != TERN_OK) return st;
