@@ -28,6 +28,9 @@ const tern_cell *tern_cell_find(tern_type type)
     return best;
 }
 
+/* The younger level stands for processors whose own prefetching keeps up. */
+bool tern_fetch_ahead(void) { return !tern_isa_supported(TERN_ISA_AVX512_BF16); }
+
 size_t tern_panels(const tern_matrix *w) { return (w->N + w->cell->R - 1) / w->cell->R; }
 
 size_t tern_panel_bytes(const tern_cell *c, size_t K)

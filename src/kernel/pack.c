@@ -28,6 +28,14 @@ static void columns(uint8_t *dst, size_t R, size_t r, const uint8_t *src, int n)
     for (int i = 0; i < n; i++) memcpy(dst + (size_t)i * 4 * R, src + 4 * i, 4);
 }
 
+/* `n` dwords of a and eight of b as "a ~ b" (panel.h). */
+static void braid(uint8_t *dst, size_t R, size_t r, const uint8_t *a, size_t n, const uint8_t *b)
+{
+    dst += 4 * r;
+    for (size_t i = 0; i < n; i++) memcpy(dst + tern_panel_a(i) * 4 * R, a + 4 * i, 4);
+    for (size_t i = 0; i < 8; i++) memcpy(dst + tern_panel_b(i) * 4 * R, b + 4 * i, 4);
+}
+
 static void pairs(uint8_t *dst, size_t R, size_t r, const uint8_t *src, int n)
 {
     for (int i = 0; i < n; i++) memcpy(dst + (size_t)i * 2 * R + 2 * r, src + 2 * i, 2);
@@ -118,16 +126,15 @@ static void block_256(uint8_t *dst, size_t R, size_t r, tern_type t, const uint8
         put16(dst, r, p->d);
         put16(dst + 2 * R, r, p->m);
         k_scales(dst + V, R, r, p->scale);
-        columns(dst + 5 * V, R, r, p->q, 32);
-        columns(dst + 37 * V, R, r, p->h, 8);
+        braid(dst + 5 * V, R, r, p->q, 32, p->h);
         break;
     }
     case TERN_TYPE_q6_k: {
         const tern_block_q6_k *p = block;
         put_f32(dst, r, p->d);
         pairs(dst + V, R, r, (const uint8_t *)p->scale, 8);
-        columns(dst + 5 * V, R, r, p->ql, 32);
-        columns(dst + 37 * V, R, r, p->qh, 16);
+        braid(dst + 5 * V, R, r, p->ql, 16, p->qh);
+        braid(dst + 29 * V, R, r, p->ql + 64, 16, p->qh + 32);
         break;
     }
     case TERN_TYPE_q2_k: {
@@ -145,8 +152,7 @@ static void block_256(uint8_t *dst, size_t R, size_t r, tern_type t, const uint8
             s[g] = (uint8_t)(((p->scale[g % 8] >> g / 8 * 4 & 15) | (p->scale[8 + g % 4] >> g / 4 * 2 & 3) << 4) - 32);
         put_f32(dst, r, p->d);
         pairs(dst + V, R, r, s, 8);
-        columns(dst + 5 * V, R, r, p->q, 16);
-        columns(dst + 21 * V, R, r, p->h, 8);
+        braid(dst + 5 * V, R, r, p->q, 16, p->h);
         break;
     }
     case TERN_TYPE_iq4_xs: {

@@ -5,21 +5,23 @@
 
 #include "kernel/avx2/lanes.h"
 
-/* Four codes from column k on (k % 4 == 0) of a block: `q` its codes, `h` the bits that lie apart. */
-TERN_INLINE __m256i codes_256(tern_type t, const uint8_t *q, const uint8_t *h, int k)
+/* Four codes from column k on (k % 4 == 0) of a block; q: where its codes begin. */
+TERN_INLINE __m256i codes_256(tern_type t, const uint8_t *q, int k)
 {
     const int e = k % 128;
     switch (t) {
     case TERN_TYPE_q4_k:
     case TERN_TYPE_q5_k: {
-        __m256i raw = column(q, (size_t)(k / 64 * 8 + k % 32 / 4)), code = k % 64 < 32 ? low4(raw) : high4(raw);
+        const size_t i = (size_t)(k / 64 * 8 + k % 32 / 4);
+        __m256i raw = column(q, t == TERN_TYPE_q5_k ? tern_panel_a(i) : i), code = k % 64 < 32 ? low4(raw) : high4(raw);
         if (t == TERN_TYPE_q5_k)
-            code = or_masked(code, shifted(column(h, (size_t)(k % 32 / 4)), 4 - k / 32), _mm256_set1_epi8(16));
+            code = or_masked(code, shifted(column(q, tern_panel_b(i % 8)), 4 - k / 32), _mm256_set1_epi8(16));
         return code;
     }
     case TERN_TYPE_q6_k: {
-        __m256i raw = column(q, (size_t)(k / 128 * 16 + e % 64 / 4)), code = e < 64 ? low4(raw) : high4(raw);
-        __m256i top = shifted(column(h, (size_t)(k / 128 * 8 + e % 32 / 4)), 4 - e / 32 * 2);
+        const size_t half = (size_t)(k / 128 * 24);
+        __m256i raw = column(q, half + tern_panel_a((size_t)(e % 64 / 4))), code = e < 64 ? low4(raw) : high4(raw);
+        __m256i top = shifted(column(q, half + tern_panel_b((size_t)(e % 32 / 4))), 4 - e / 32 * 2);
         return or_masked(code, top, _mm256_set1_epi8(48));
     }
     case TERN_TYPE_iq4_xs: {
@@ -27,10 +29,11 @@ TERN_INLINE __m256i codes_256(tern_type t, const uint8_t *q, const uint8_t *h, i
         return through_table(k % 32 < 16 ? low4(raw) : high4(raw));
     }
     default: {   /* q2_k, q3_k */
-        __m256i raw = shifted(column(q, (size_t)(k / 128 * 8 + e % 32 / 4)), -(e / 32 * 2));
+        const size_t i = (size_t)(k / 128 * 8 + e % 32 / 4);
+        __m256i raw = shifted(column(q, t == TERN_TYPE_q3_k ? tern_panel_a(i) : i), -(e / 32 * 2));
         __m256i code = _mm256_and_si256(raw, _mm256_set1_epi8(3));
         if (t == TERN_TYPE_q3_k)
-            code = or_masked(code, shifted(column(h, (size_t)(k % 32 / 4)), 2 - k / 32), _mm256_set1_epi8(4));
+            code = or_masked(code, shifted(column(q, tern_panel_b((size_t)(k % 32 / 4))), 2 - k / 32), _mm256_set1_epi8(4));
         return code;
     }
     }
@@ -66,7 +69,6 @@ TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, co
     for (size_t g = 0; g < a->groups; g++, p += size, q_a += 64 * S, d_a += a->ldm) {
         const uint8_t *scale = p + 32, *least = scale + 16 * pairs;
         const uint8_t *q = least + (minimum && t != TERN_TYPE_q2_k ? 64 : 0);
-        const uint8_t *h = q + (t == TERN_TYPE_q3_k ? 16 : 32) * 32;
         const __m256 d = minimum ? halves(p) : _mm256_load_ps((const float *)(const void *)p);
         __m256 part[4];
         TERN_UNROLL
@@ -103,7 +105,7 @@ TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, co
                 TERN_UNROLL
                 for (int c = 0; c < width / 4; c++) {
                     const int k = (2 * j + half) * width + 4 * c;
-                    __m256i code = codes_256(t, q, h, k);
+                    __m256i code = codes_256(t, q, k);
                     TERN_UNROLL
                     for (int i = 0; i < M; i++) {
                         few[i] = dot4(few[i], code, four(q_a + (size_t)k / 4 * S + 4 * i), is_signed);

@@ -10,21 +10,23 @@
 
 #include "quant/iq4.h"
 
-/* Four codes from column k on (k % 4 == 0) of a block: `q` its codes, `h` the bits that lie apart. */
-TERN_INLINE __m512i codes_256(tern_type t, const uint8_t *q, const uint8_t *h, int k)
+/* Four codes from column k on (k % 4 == 0) of a block; q: where its codes begin. */
+TERN_INLINE __m512i codes_256(tern_type t, const uint8_t *q, int k)
 {
     const int e = k % 128;
     switch (t) {
     case TERN_TYPE_q4_k:
     case TERN_TYPE_q5_k: {
-        __m512i raw = column(q, (size_t)(k / 64 * 8 + k % 32 / 4)), code = k % 64 < 32 ? low4(raw) : high4(raw);
+        const size_t i = (size_t)(k / 64 * 8 + k % 32 / 4);
+        __m512i raw = column(q, t == TERN_TYPE_q5_k ? tern_panel_a(i) : i), code = k % 64 < 32 ? low4(raw) : high4(raw);
         if (t == TERN_TYPE_q5_k)
-            code = or_masked(code, shifted(column(h, (size_t)(k % 32 / 4)), 4 - k / 32), _mm512_set1_epi8(16));
+            code = or_masked(code, shifted(column(q, tern_panel_b(i % 8)), 4 - k / 32), _mm512_set1_epi8(16));
         return code;
     }
     case TERN_TYPE_q6_k: {
-        __m512i raw = column(q, (size_t)(k / 128 * 16 + e % 64 / 4)), code = e < 64 ? low4(raw) : high4(raw);
-        __m512i top = shifted(column(h, (size_t)(k / 128 * 8 + e % 32 / 4)), 4 - e / 32 * 2);
+        const size_t half = (size_t)(k / 128 * 24);
+        __m512i raw = column(q, half + tern_panel_a((size_t)(e % 64 / 4))), code = e < 64 ? low4(raw) : high4(raw);
+        __m512i top = shifted(column(q, half + tern_panel_b((size_t)(e % 32 / 4))), 4 - e / 32 * 2);
         return or_masked(code, top, _mm512_set1_epi8(48));
     }
     case TERN_TYPE_iq4_xs: {
@@ -33,9 +35,9 @@ TERN_INLINE __m512i codes_256(tern_type t, const uint8_t *q, const uint8_t *h, i
         return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), code);
     }
     case TERN_TYPE_q3_k: {   /* times 8 */
-        __m512i raw = shifted(column(q, (size_t)(k / 128 * 8 + e % 32 / 4)), 3 - e / 32 * 2);
+        __m512i raw = shifted(column(q, tern_panel_a((size_t)(k / 128 * 8 + e % 32 / 4))), 3 - e / 32 * 2);
         __m512i code = _mm512_and_si512(raw, _mm512_set1_epi8(24));
-        return or_masked(code, shifted(column(h, (size_t)(k % 32 / 4)), 5 - k / 32), _mm512_set1_epi8(32));
+        return or_masked(code, shifted(column(q, tern_panel_b((size_t)(k % 32 / 4))), 5 - k / 32), _mm512_set1_epi8(32));
     }
     default:   /* q2_k */
         return _mm512_and_si512(shifted(column(q, (size_t)(k / 128 * 8 + e % 32 / 4)), -(e / 32 * 2)), _mm512_set1_epi8(3));
@@ -53,7 +55,7 @@ TERN_INLINE __m512i pair_of(const uint8_t *p, int i, bool is_signed)
 typedef struct shape_256 {
     bool   minimum, offset32;
     int    width, pairs;        /* columns of a group; pairs of groups */
-    size_t size, least, q, h;   /* bytes of a block; where its parts begin */
+    size_t size, least, q;      /* bytes of a block; where its parts begin */
 } shape_256;
 
 TERN_INLINE shape_256 shape_of(tern_type t)
@@ -67,7 +69,6 @@ TERN_INLINE shape_256 shape_of(tern_type t)
                t == TERN_TYPE_q2_k ? 84 : t == TERN_TYPE_q3_k ? 116 : 140) * 16;
     s.least = 64 + 32 * (size_t)s.pairs;
     s.q     = s.least + (s.minimum && t != TERN_TYPE_q2_k ? 128 : 0);
-    s.h     = s.q + (t == TERN_TYPE_q3_k ? 16 : 32) * 64;
     return s;
 }
 
@@ -109,6 +110,7 @@ TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, co
     const int8_t  *q_a = tern_act_row(a, m);
     const float   *d_a = a->d + m;
     const int32_t *off = a->off16 + m;
+    const bool fetch = M == 1 && tern_fetch_ahead();
     const int16_t *sum = (s.minimum && s.width == 32 ? a->sum32 : a->sum16) + 2 * m;
     __m512 acc[8];
     TERN_UNROLL
@@ -134,7 +136,7 @@ TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, co
         for (int j = 0; j < s.pairs; j++) {
             __m512 ds[2];
             steps_of(t, p, j, d, ds);
-            if (M == 1) ahead(p + s.size / (size_t)s.pairs * (size_t)j, s.size / (size_t)s.pairs);
+            if (fetch) ahead(p + s.size / (size_t)s.pairs * (size_t)j, s.size / (size_t)s.pairs);
             TERN_UNROLL
             for (int half = 0; half < 2; half++) {
                 __m512i dot[8];
@@ -143,7 +145,7 @@ TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, co
                 TERN_UNROLL
                 for (int c = 0; c < s.width / 4; c++) {
                     const int k = (2 * j + half) * s.width + 4 * c;
-                    __m512i code = codes_256(t, p + s.q, p + s.h, k);
+                    __m512i code = codes_256(t, p + s.q, k);
                     TERN_UNROLL
                     for (int i = 0; i < M; i++) dot[i] = dot4_at(dot[i], code, q_a + (size_t)k / 4 * S + 4 * i);
                 }
@@ -183,7 +185,7 @@ TERN_INLINE void unpack_256(tern_type t, slab_256 *slab, const uint8_t *p)
         TERN_UNROLL
         for (int c = 0; c < 8; c++) {
             const int k = 32 * i + 4 * c;
-            _mm512_store_si512((void *)(slab->code + 16 * k), codes_256(t, p + s.q, p + s.h, k));
+            _mm512_store_si512((void *)(slab->code + 16 * k), codes_256(t, p + s.q, k));
         }
 }
 

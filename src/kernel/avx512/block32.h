@@ -32,6 +32,7 @@ TERN_INLINE void rows_32(tern_type t, int M, size_t S, const tern_matrix *w, con
     const float   *d_a = a->d + m;
     const int32_t *sum = (t == TERN_TYPE_q8_0 || t == TERN_TYPE_iq4_nl ? a->sum128 : minimum ? a->sum : a->sum8) + m;
     const uint8_t *head = panel, *p = panel;
+    const bool fetch = M == 1 && tern_fetch_ahead();
     __m512 acc[8];
     TERN_UNROLL
     for (int i = 0; i < M; i++) acc[i] = _mm512_setzero_ps();
@@ -42,7 +43,7 @@ TERN_INLINE void rows_32(tern_type t, int M, size_t S, const tern_matrix *w, con
             p += header;
         }
         const __m512 d = halves(head);
-        if (M == 1) ahead(p, codes);
+        if (fetch) ahead(p, codes);
         __m512i dot[8];
         TERN_UNROLL
         for (int i = 0; i < M; i++)

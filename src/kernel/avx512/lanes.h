@@ -71,9 +71,8 @@ TERN_INLINE __m512i dot4_at(__m512i acc, __m512i w, const int8_t *p)
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*(const struct tern_four *)(const void *)p));
     return acc;
 }
-/* Fetch `bytes` that a stream of weights will need. One activation row leaves a tile waiting for memory, and the
- * processor's own prefetching stops at pages and runs late under load: decoding reached 77 % of the read limit
- * without this and 89 % with it (q4_0, one thread, the two interleaved). */
+/* Fetch `bytes` that a stream of weights will need, where tern_fetch_ahead() says so: one activation row leaves a tile
+ * waiting for memory, and some processors' own prefetching stops at pages and runs late under load. */
 TERN_INLINE void ahead(const uint8_t *p, size_t bytes)
 {
     TERN_UNROLL

@@ -13,6 +13,7 @@ TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int
                              __m512i isum[8][2])
 {
     if (M <= 3) {
+        const bool fetch = M == 1 && tern_fetch_ahead();
         __m512i acc[3][4][2];
         TERN_UNROLL
         for (int i = 0; i < M; i++)
@@ -21,7 +22,7 @@ TERN_INLINE void dot_ternary(int M, bool descending, const uint8_t *p, const int
         for (size_t b = 0; b < blocks; b++, p += 1024, q += 32 * S)
             TERN_UNROLL
             for (int c = 0; c < 8; c++) {
-                if (M == 1) ahead(p + 128 * c, 128);
+                if (fetch) ahead(p + 128 * c, 128);
                 __m512i raw0 = column(p, (size_t)(2 * c)), raw1 = column(p, (size_t)(2 * c + 1));
                 TERN_UNROLL
                 for (int j = 0; j < 4; j++) {
