@@ -35,8 +35,8 @@ for model in "$@"; do
         [ "$count" -gt 0 ] || continue
         rm -f "$work"/*
         for _ in $(seq "$rounds"); do
-            if [ "$what" = pp ]; then only=(-p "$count" -n -1); else only=(-p -1 -n "$count"); fi
-            "$tern" bench -m "$model" -t "$threads" "${only[@]}" -r 1 --json -q >"$work/json"
+            if [ "$what" = pp ]; then only=(-p "$count" -n -1 -r 1); else only=(-p -1 -n "$count" --alternate 8); fi
+            "$tern" bench -m "$model" -t "$threads" "${only[@]}" --json -q >"$work/json"
             field tokens_per_second <"$work/json" >>"$work/tern"
             field limit_share <"$work/json" >>"$work/share"
             "$rival" "$model" "$threads" "$what" "$count" 2>"$work/err" | tail -1 >"$work/out" || true

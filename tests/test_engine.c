@@ -75,6 +75,51 @@ TEST(same_bits_whatever_the_batch_and_threads)
     }
 }
 
+/* Decoding many sequences at once, one token of each a step, gives each the bits of running alone: for row counts of
+ * every plan, and for every kind of product. */
+TEST(decoding_side_by_side_equals_alone)
+{
+    enum { MOST = 64, STEPS = 4 };
+    static const int sequences[] = { 1, 5, 8, 17, 32, MOST };
+    static float alone[MOST][STEPS][TINY_V];
+    int32_t ids[MOST][STEPS];
+    tern_error err;
+    for (int s = 0; s < MOST; s++) random_tokens(ids[s], STEPS, test_seed() + (uint64_t)s);
+    for (size_t k = 0; k < TERN_COUNT(kinds); k++) {
+        tern_model *m = open_tiny(kinds[k]);
+        tern_session *one;
+        OK(tern_session_open(m, &(tern_session_options){ .n_context = 64, .threads = 1 }, &one, &err));
+        for (int s = 0; s < MOST; s++) {
+            OK(tern_session_truncate(one, 0, &err));
+            for (int t = 0; t < STEPS; t++) {
+                const float *z;
+                OK(tern_session_read(one, &ids[s][t], 1, &z, &err));
+                memcpy(alone[s][t], z, sizeof alone[s][t]);
+            }
+        }
+        tern_session_close(one);
+        for (size_t c = 0; c < TERN_COUNT(sequences); c++) {
+            tern_engine *e;
+            const int S = sequences[c];
+            tern_engine_options o = { .n_tokens = 32 * MOST, .n_sequences = S, .n_batch = 64, .threads = 2,
+                                      .type_k = TERN_TYPE_f16, .type_v = TERN_TYPE_f16 };
+            OK(tern_engine_open(m, &o, &e, &err));
+            for (int t = 0; t < STEPS; t++) {
+                tern_row rows[MOST];
+                const float *z;
+                for (int s = 0; s < S; s++) rows[s] = (tern_row){ .seq = s, .token = ids[s][t], .position = t, .want = TERN_WANT_LOGITS };
+                OK(tern_engine_step(e, rows, S, &z, &err));
+                for (int s = 0; s < S; s++) {
+                    long at = first_bit_difference(z + (size_t)s * tern_engine_stride(e), alone[s][t], TINY_V);
+                    CHECK_MSG(at < 0, "%s: sequence %d of %d, token %d: logit %ld differs", tern_types[kinds[k]].name, s, S, t, at);
+                }
+            }
+            tern_engine_close(e);
+        }
+        tern_model_close(m);
+    }
+}
+
 /* Sequences side by side in one step, sharing a prefix, equal each running alone. */
 TEST(neighbours_do_not_matter)
 {
@@ -213,6 +258,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_whatever_the_batch_and_threads), cmocka_unit_test(neighbours_do_not_matter),
+        cmocka_unit_test(decoding_side_by_side_equals_alone),
         cmocka_unit_test(bad_rows_change_nothing), cmocka_unit_test(the_token_loop_allocates_nothing),
         cmocka_unit_test(every_allocation_of_a_session_may_fail),
     };

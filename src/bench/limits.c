@@ -9,13 +9,25 @@
 
 #include <string.h>
 
-enum { BUFFER = 512 << 20, PEAK_ROUNDS = 1 << 20, TRIES = 3 };
+/* A probe reads half of the buffer, the other half than the one before, so that nothing of it is in a cache. */
+enum { BUFFER = 512 << 20, SLICE = BUFFER / 2, PEAK_ROUNDS = 1 << 20, TRIES = 5 };
+
+/* Pages must exist, and not be the one zero page. All threads write, so that on machines with several memories each
+ * finds its part near, and so that the scheduler has spread them before anything is timed: threads just woken may
+ * share a processor for milliseconds. */
+static void fill_part(void *arg, int i, int n)
+{
+    tern_probe *p = arg;
+    size_t part = SLICE / (size_t)n & ~(size_t)1023;
+    for (size_t at = 0; at < p->size; at += SLICE) memset(p->buffer + at + part * (size_t)i, 1, part);
+}
+
 
 static void read_part(void *arg, int i, int n)
 {
     tern_probe *p = arg;
-    size_t part = p->size / (size_t)n & ~(size_t)1023;
-    p->sink[i * 8] += p->loops->read(p->buffer + part * (size_t)i, part);
+    size_t part = SLICE / (size_t)n & ~(size_t)1023;
+    p->sink[i * 8] += p->loops->read(p->buffer + p->at + part * (size_t)i, part);
 }
 
 static void int8_part(void *arg, int i, int n)
@@ -23,6 +35,13 @@ static void int8_part(void *arg, int i, int n)
     tern_probe *p = arg;
     (void)n;
     p->sink[i * 8] += p->loops->int8(PEAK_ROUNDS);
+}
+
+static void bf16_part(void *arg, int i, int n)
+{
+    tern_probe *p = arg;
+    (void)n;
+    p->sink[i * 8] += p->loops->bf16(PEAK_ROUNDS);
 }
 
 static void f32_part(void *arg, int i, int n)
@@ -49,8 +68,8 @@ tern_status tern_probe_open(tern_pool *pool, const tern_allocator *mem, tern_pro
         tern_probe_close(p);
         return tern_fail(err, TERN_ERR_MEMORY, "out of memory for a bandwidth probe of %zu MiB", p->size >> 20);
     }
-    memset(p->buffer, 1, p->size);   /* pages must exist, and not be the one zero page */
     memset(p->sink, 0, p->sink_bytes);
+    tern_pool_run(pool, fill_part, p);
     return TERN_OK;
 }
 
@@ -63,13 +82,20 @@ void tern_probe_close(tern_probe *p)
 
 double tern_probe_read(tern_probe *p)
 {
-    size_t n = (size_t)tern_pool_threads(p->pool), read = (p->size / n & ~(size_t)1023) * n;
-    return (double)read / seconds(p, read_part);
+    size_t n = (size_t)tern_pool_threads(p->pool), read = (SLICE / n & ~(size_t)1023) * n;
+    double rate = (double)read / seconds(p, read_part);
+    p->at = (p->at + SLICE) % p->size;
+    return rate;
 }
 
 double tern_probe_int8(tern_probe *p)
 {
     return p->loops->int8_ops * PEAK_ROUNDS * tern_pool_threads(p->pool) / seconds(p, int8_part);
+}
+
+double tern_probe_bf16(tern_probe *p)
+{
+    return p->loops->bf16 ? p->loops->bf16_ops * PEAK_ROUNDS * tern_pool_threads(p->pool) / seconds(p, bf16_part) : 0;
 }
 
 double tern_probe_f32(tern_probe *p)
@@ -102,6 +128,7 @@ tern_status tern_limits_measure(int32_t threads, const tern_allocator *mem, tern
             .threads = tern_pool_threads(pool), .isa = tern_isa_name[tern_isa_best()],
             .read_bytes_per_second = best(&probe, tern_probe_read),
             .int8_ops_per_second   = best(&probe, tern_probe_int8),
+            .bf16_ops_per_second   = best(&probe, tern_probe_bf16),
             .f32_ops_per_second    = best(&probe, tern_probe_f32),
         };
         tern_probe_close(&probe);

@@ -42,11 +42,12 @@ static uint64_t f32_scalar(int64_t rounds)
     return (uint64_t)sum;
 }
 
-const tern_limit_loops tern_limits_scalar = { read_scalar, int8_scalar, f32_scalar, 2 * CHAINS, 2 * CHAINS };
+const tern_limit_loops tern_limits_scalar = { read_scalar, int8_scalar, NULL, f32_scalar, 2 * CHAINS, 0, 2 * CHAINS };
 
 const tern_limit_loops *tern_limit_loops_best(void)
 {
 #if defined(__x86_64__)
+    if (tern_isa_enabled(TERN_ISA_AVX512_BF16)) return &tern_limits_avx512_bf16;
     if (tern_isa_enabled(TERN_ISA_AVX512)) return &tern_limits_avx512;
     if (tern_isa_enabled(TERN_ISA_AVX2)) return &tern_limits_avx2;
 #elif defined(__aarch64__)

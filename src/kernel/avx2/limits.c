@@ -61,4 +61,4 @@ static uint64_t f32_peak(int64_t rounds)
     return (uint64_t)all;
 }
 
-const tern_limit_loops tern_limits_avx2 = { read_all, int8_peak, f32_peak, CHAINS * 32 * 2, CHAINS * 8 * 2 };
+const tern_limit_loops tern_limits_avx2 = { read_all, int8_peak, NULL, f32_peak, CHAINS * 32 * 2, 0, CHAINS * 8 * 2 };

@@ -54,4 +54,4 @@ static uint64_t f32_peak(int64_t rounds)
     return (uint64_t)vaddvq_f32(sum);
 }
 
-const tern_limit_loops tern_limits_neon_dot = { read_all, int8_peak, f32_peak, CHAINS * 16 * 2, CHAINS * 4 * 2 };
+const tern_limit_loops tern_limits_neon_dot = { read_all, int8_peak, NULL, f32_peak, CHAINS * 16 * 2, 0, CHAINS * 4 * 2 };
