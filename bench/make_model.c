@@ -1,8 +1,11 @@
-/* make_model SHAPE TYPE OUT.gguf [--head TYPE] [--layers N]: a GGUF with the shape of a well-known model and random weights.
+/* make_model SHAPE TYPE OUT.gguf [--head TYPE] [--layers N] [--zeros PERCENT]: a GGUF with the shape of a well-known model and random weights.
  *
  * For measurements of speed only. The numbers are noise, scaled so that activations stay finite: for each matrix a few
  * hundred rows are drawn and quantized, and the matrix repeats them in random order, so that files of gigabytes take
- * seconds whatever the type's quantizer costs. Ternary types get codes drawn evenly from -1, 0, 1. */
+ * seconds whatever the type's quantizer costs. Ternary types get codes drawn evenly from -1, 0, 1.
+ *
+ * --zeros: ternary shapes with squared ReLU only. Random gates are negative in half of the places; here the first columns of
+ * the residual stream are one, no layer writes to them, and gate's weights on them move all gates down. */
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/memory.h"
@@ -34,12 +37,14 @@ static const shape shapes[] = {
 };
 
 enum { ROWS = 256 };   /* distinct rows drawn for each matrix */
+enum { STEADY = 96 };  /* columns that are one with --zeros   */
 
 typedef struct writer {
     tern_gguf_writer *gguf;
     const shape *s;
     tern_type  type, head;
     int        layers;
+    int        down;        /* of the steady columns, how many take one off each gate; -1: without --zeros */
     tern_rng   rng;
     tern_arena arena;
     tern_error err;
@@ -65,6 +70,13 @@ static tern_type fitting(tern_type t, int K)
     }
 }
 
+/* What --zeros makes of a drawn row. */
+static void steady(const writer *w, const char *name, float *x, float scale)
+{
+    bool embedding = strcmp(name, "token_embd.weight") == 0, gate = strstr(name, "ffn_gate") != NULL;
+    for (int k = 0; k < STEADY && w->down >= 0 && (embedding || gate); k++) x[k] = embedding ? 1 : k < w->down ? -scale : 0;
+}
+
 static void matrix(writer *w, const char *name, tern_type t, int N, int K)
 {
     t = fitting(t, K);
@@ -83,23 +95,35 @@ static void matrix(writer *w, const char *name, tern_type t, int N, int K)
     for (int r = 0; r < ROWS; r++) {
         for (int k = 0; k < K; k++)
             x[k] = scale * (tern_type_is_ternary(t) ? (float)((int)tern_rng_below(&w->rng, 3) - 1) : (float)tern_rng_normal(&w->rng));
+        steady(w, name, x, scale);
         tern_types[t].quantize(blocks + (size_t)r * row, x, NULL, tern_types[t].tail ? tail : NULL, (size_t)K);
     }
-    for (int n = 0; n < N; n++)
+    int unwritten = w->down >= 0 && (strstr(name, "attn_output") || strstr(name, "ffn_down")) ? STEADY : 0;
+    if (unwritten) {
+        uint8_t *none = tern_arena_alloc(&w->arena, 1, row, 64);
+        memset(x, 0, (size_t)K * sizeof *x);
+        if (!none) must(w, tern_fail(&w->err, TERN_ERR_MEMORY, "out of memory"));
+        tern_types[t].quantize(none, x, NULL, tern_types[t].tail ? tail : NULL, (size_t)K);
+        for (int n = 0; n < unwritten; n++) must(w, tern_gguf_data(w->gguf, none, row, &w->err));
+    }
+    for (int n = unwritten; n < N; n++)
         must(w, tern_gguf_data(w->gguf, blocks + (size_t)tern_rng_below(&w->rng, ROWS) * row, row, &w->err));
     if (tern_types[t].tail) must(w, tern_gguf_data(w->gguf, tail, tern_types[t].tail, &w->err));
     tern_arena_rewind(&w->arena, mark);
 }
 
-static void vector(writer *w, const char *name, int n, float value)
+/* n times `value`, but `first` in the steady columns. */
+static void vector_from(writer *w, const char *name, int n, float first, float value)
 {
     int64_t dims[1] = { n };
     if (w->declaring) {
         must(w, tern_gguf_tensor(w->gguf, name, TERN_TYPE_f32, 1, dims, &w->err));
         return;
     }
-    for (int i = 0; i < n; i++) must(w, tern_gguf_data(w->gguf, &value, sizeof value, &w->err));
+    for (int i = 0; i < n; i++) must(w, tern_gguf_data(w->gguf, i < STEADY ? &first : &value, sizeof value, &w->err));
 }
+
+static void vector(writer *w, const char *name, int n, float value) { vector_from(w, name, n, value, value); }
 
 static const char *block(int layer, const char *what)
 {
@@ -130,7 +154,8 @@ static void tensors(writer *w)
             vector(w, block(l, "attn_sub_norm.weight"), C, 1);
             vector(w, block(l, "ffn_sub_norm.weight"), F, 1);
         }
-        vector(w, block(l, "ffn_norm.weight"), C, 1);
+        /* every matrix that writes adds 2/3 to the mean square: the norm undoes what that makes of the steady columns */
+        vector_from(w, block(l, "ffn_norm.weight"), C, w->down >= 0 ? sqrtf((2 * (float)l + 1) * 2 / 3) : 1, 1);
         matrix(w, block(l, "ffn_gate.weight"), w->type, F, C);
         matrix(w, block(l, "ffn_up.weight"), w->type, F, C);
         matrix(w, block(l, "ffn_down.weight"), w->type, C, F);
@@ -291,9 +316,20 @@ static void metadata(writer *w)
     vocabulary(w);
 }
 
+/* Ones to take off so that a share of the gates, which are normal with variance 2/3 C, is below zero. */
+static int steps_below(const writer *w, double share)
+{
+    double low = 0, high = 8;
+    for (int i = 0; i < 60; i++) {
+        double z = (low + high) / 2;
+        *(erfc(-z / sqrt(2)) / 2 < share ? &low : &high) = z;
+    }
+    return (int)lround(low * sqrt(2.0 / 3 * w->s->width));
+}
+
 static int usage(void)
 {
-    fprintf(stderr, "usage: make_model SHAPE TYPE OUT.gguf [--head TYPE] [--layers N]\nshapes:");
+    fprintf(stderr, "usage: make_model SHAPE TYPE OUT.gguf [--head TYPE] [--layers N] [--zeros PERCENT]\nshapes:");
     for (size_t i = 0; i < TERN_COUNT(shapes); i++) fprintf(stderr, " %s", shapes[i].name);
     fputs("\ntypes:", stderr);
     for (int i = 0; i < TERN_TYPE_COUNT; i++) fprintf(stderr, " %s", tern_types[i].name);
@@ -304,7 +340,7 @@ static int usage(void)
 int main(int argc, char **argv)
 {
     if (argc < 4) return usage();
-    writer w = { .rng = { .seed = 1 } };
+    writer w = { .rng = { .seed = 1 }, .down = -1 };
     tern_arena_init(&w.arena, NULL, 1 << 20);
     for (size_t i = 0; i < TERN_COUNT(shapes); i++)
         if (strcmp(shapes[i].name, argv[1]) == 0) w.s = &shapes[i];
@@ -317,8 +353,10 @@ int main(int argc, char **argv)
     for (int i = 4; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--head") == 0) w.head = tern_type_find(argv[i + 1]);
         else if (strcmp(argv[i], "--layers") == 0) w.layers = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--zeros") == 0 && w.s->sub_norms) w.down = steps_below(&w, atof(argv[i + 1]) / 100);
         else return usage();
     }
+    if (w.down > STEADY) return usage();
     if (w.head == TERN_TYPE_COUNT || w.layers < 1 || w.layers > TERN_MAX_LAYERS) return usage();
 
     tern_gguf_options o = { 0 };

@@ -56,6 +56,7 @@ typedef struct tern_bench_result {
     double  slowest, fastest;
     double  bytes_per_token;         /* weights and cache that one token reads: of one pass / its tokens  */
     double  ops_per_token;
+    tern_unread unread;              /* weights that skipped zeros left out; bytes_per_token does not hold them */
     double  limit_share;             /* median of each run's share, 0..1                                 */
     double  share_low, share_high;   /* quartiles of the same                                            */
     const char *limit;               /* "read", "int8", "bf16" or "f32": which limit                     */

@@ -141,7 +141,8 @@ static tern_value quantized(tern_builder *b, tern_value x, tern_act_kind kind)
     return out;
 }
 
-tern_value tern_linear(tern_builder *b, tern_value x, const tern_weight *w)
+/* The product of x with w; the ops that leave weights unread take few rows. */
+static tern_value product(tern_builder *b, tern_op op, tern_value x, const tern_weight *w, tern_node **node)
 {
     if (!usable(b, x)) return -1;
     if ((size_t)b->value[x].C != w->m.K) {
@@ -158,10 +159,23 @@ tern_value tern_linear(tern_builder *b, tern_value x, const tern_weight *w)
         if (x < 0) return -1;
     }
     tern_value out = new_value(b, b->value[x].rows, (int32_t)w->m.N);
-    tern_node *n = new_node(b, TERN_OP_linear, x, -1, -1, out);
+    tern_node *n = new_node(b, op, x, -1, -1, out);
     if (!n) return -1;
     n->w = w;
+    *node = n;
     return out;
+}
+
+/* Whether what is behind zeros is left unread: streams are slower than panels for many rows. */
+static bool reads_streams(const tern_builder *b, const tern_weight *w, bool by_column)
+{
+    return w->stream.data && w->stream.by_column == by_column && b->rows_max <= TERN_STREAM_ROWS;
+}
+
+tern_value tern_linear(tern_builder *b, tern_value x, const tern_weight *w)
+{
+    tern_node *n;
+    return product(b, reads_streams(b, w, true) ? TERN_OP_linear_columns : TERN_OP_linear, x, w, &n);
 }
 
 static tern_value norm(tern_builder *b, tern_op op, tern_value x, const float *w, const float *bias, int32_t D, float eps)
@@ -278,6 +292,17 @@ tern_value tern_glu(tern_builder *b, tern_value gate, tern_value up, tern_activa
     tern_node *n;
     tern_value out = binary(b, TERN_OP_glu, gate, up, &n);
     if (out >= 0) n->u.activate.f = f;
+    return out;
+}
+
+tern_value tern_glu_linear(tern_builder *b, tern_value gate, tern_value x, const tern_weight *up, tern_activation f)
+{
+    if (f != TERN_RELU2 || up->bias || !reads_streams(b, up, false)) return tern_glu(b, gate, tern_linear(b, x, up), f);
+    tern_node *n;
+    tern_value out = usable(b, gate) ? product(b, TERN_OP_glu_rows, x, up, &n) : -1;
+    if (out < 0 || !same_shape(b, TERN_OP_glu, gate, out)) return -1;
+    n->in[1] = gate;
+    n->u.activate.f = f;
     return out;
 }
 
@@ -473,7 +498,9 @@ enum { SOLO_COLUMNS = 8192 };
 
 static bool is_solo(const tern_builder *b, const tern_node *node)
 {
-    if (b->rows_max > 1 || node->op == TERN_OP_attention || node->op == TERN_OP_linear) return false;
+    if (b->rows_max > 1 || node->op == TERN_OP_attention || node->op == TERN_OP_linear ||
+        node->op == TERN_OP_glu_rows || node->op == TERN_OP_linear_columns)
+        return false;
     return node->op == TERN_OP_quantize || node->op == TERN_OP_rmsnorm || node->op == TERN_OP_layernorm ||
            b->value[node->out].C <= SOLO_COLUMNS;
 }

@@ -10,10 +10,13 @@
 #ifndef TERN_BACKEND_PLAN_H
 #define TERN_BACKEND_PLAN_H
 
+#include <tern/session.h>
+
 #include "backend/state.h"
 #include "base/memory.h"
 #include "base/pool.h"
 #include "kernel/kernel.h"
+#include "kernel/stream.h"
 #include "kernel/vec.h"
 
 typedef int32_t tern_value;   /* index into plan->value; -1: none */
@@ -31,6 +34,7 @@ typedef struct tern_weight {
     const char  *name;    /* as in the file                                       */
     tern_matrix  m;       /* (N,K), with m.scale the tensor's own multiplier      */
     const float *bias;    /* (N) or NULL                                          */
+    tern_stream  stream;  /* of m: what is behind zeros then need not be read; .data NULL: none */
 } tern_weight;
 
 /* Rotary positions: inv_freq (dims/2) radians a token, already scaled as the model asks; `attention_scale`
@@ -125,6 +129,9 @@ tern_value tern_add(tern_builder *b, tern_value x, tern_value y);
 tern_value tern_mul(tern_builder *b, tern_value x, tern_value y);
 tern_value tern_activate(tern_builder *b, tern_value x, tern_activation f);
 tern_value tern_glu(tern_builder *b, tern_value gate, tern_value up, tern_activation f);        /* f(gate) * up */
+/* f(gate) * up(x): as tern_glu of tern_linear; where `up` is a stream of rows, f is squared ReLU and rows are few, one op that
+ * leaves the rows behind zeros unread. The sign of such a zero may be another. */
+tern_value tern_glu_linear(tern_builder *b, tern_value gate, tern_value x, const tern_weight *up, tern_activation f);   /* (T,F) */
 tern_value tern_scale(tern_builder *b, tern_value x, float s);
 tern_value tern_softcap(tern_builder *b, tern_value x, float cap);
 tern_value tern_columns(tern_builder *b, tern_value x, int32_t from, int32_t n);                /* view of columns [from, from+n) */
@@ -133,12 +140,14 @@ void tern_output_logits(tern_builder *b, tern_value x);                         
 void tern_output_hidden(tern_builder *b, tern_value x);                                         /* (W,C), after the last norm */
 
 /* --- running --- */
+
 typedef struct tern_run {
     const tern_plan  *plan;
     const tern_batch *batch;
     tern_state       *state;     /* the cache                                              */
     uint8_t          *scratch;   /* plan->scratch_bytes, aligned to 64                      */
     tern_pool        *pool;
+    tern_unread      *unread;    /* counted by thread 0 of the ops; NULL: not counted       */
 } tern_run;
 
 /* Rows of a value that exist in this run. */
@@ -170,8 +179,9 @@ typedef void tern_cpu_op(const tern_run *r, const tern_node *node, int i, int n)
 #define TERN_OP(id, inplace) tern_cpu_op tern_cpu_##id;
 #include "backend/ops.def"
 #undef TERN_OP
-/* Bytes of private memory that a node's op needs in each thread; 0 for most. */
+/* Bytes of private memory that a node's op needs in each thread; 0 for most. The parts that files of ops add up: */
 size_t tern_cpu_private_bytes(const tern_node *node);
+size_t tern_cpu_zeros_bytes(const tern_node *node);
 /* Bytes of node->aux; 0 for most. */
 size_t tern_cpu_aux_bytes(const tern_node *node);
 /* Run the whole plan in one parallel region. */

@@ -230,14 +230,15 @@ static tern_status bench_decode(bench *b, int32_t S, tern_bench_result *r, tern_
     double before = l.probe(&b->probe);
     for (int32_t k = 0; k < alternate; k++) {
         const int32_t part = k % slices, from = (int32_t)((int64_t)T * part / slices), to = (int32_t)((int64_t)T * (part + 1) / slices);
-        const double  bytes = decode_bytes(b, S, depth + from, to - from);
+        const uint64_t unread = tern_engine_unread(b->engine).bytes;
         if (part == 0) rewind_to(b, S, depth);
         double energy = tern_energy_read(&b->energy), start = tern_clock_s();
         st = decode(b, S, to - from, err);
         if (st != TERN_OK) return st;
         double took = tern_clock_s() - start;
         b->joules += tern_energy_read(&b->energy) - energy;
-        double after = l.probe(&b->probe);
+        double after = l.probe(&b->probe), skipped = (double)(tern_engine_unread(b->engine).bytes - unread) / S / (to - from);
+        const double bytes = decode_bytes(b, S, depth + from, to - from) - skipped;
         b->bytes += bytes;
         note(b, (double)S * (to - from), took, before, after, l.need > 0 ? l.need : bytes);
         before = after;
@@ -245,6 +246,7 @@ static tern_status bench_decode(bench *b, int32_t S, tern_bench_result *r, tern_
         if (st != TERN_OK) return st;
     }
     r->bytes_per_token = b->bytes / alternate;
+    r->unread = tern_engine_unread(b->engine);
     finish(b, &l, r);
     return TERN_OK;
 }

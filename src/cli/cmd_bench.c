@@ -64,6 +64,7 @@ static void command_line(char *out, size_t size, const char *model, const bench_
     if (o->batch) SAY(" -b %d", o->batch);
     if (o->cache) SAY(" --cache %s", o->cache);
     if (o->weights.head) SAY(" --head %s", o->weights.head);
+    if (o->weights.skip_zeros) SAY(" --skip-zeros");
 #undef SAY
 }
 
@@ -145,6 +146,7 @@ static tern_status bench_one(tern_cli *c, const char *path, tern_bar *bar, json_
         command_line(command, sizeof command, path, o, &r[i]);
         if (c->common.json) json_array_append_new(all, result_json(path, &info, &r[i], command));
         else result_line(path, &info, &r[i], command);
+        tern_note_unread(c, &r[i].unread);
     }
     tern_model_close(m);
     return st;

@@ -136,6 +136,8 @@ static int run(tern_cli *c)
         tern_cli_note(c, "loaded in %.2f s; weights %s, packed %s, session %s; context %d of %d tokens", loaded - start,
                       tern_show_bytes(info.weight_bytes), tern_show_bytes(info.packed_bytes),
                       tern_show_bytes(tern_session_bytes(model, &so)), tern_session_length(session), tern_session_context(session));
+        tern_unread unread = tern_session_unread(session);
+        tern_note_unread(c, &unread);
         tern_cli_note(c, "memory at most %s", tern_show_bytes(tern_memory_peak()));
     }
     if (st != TERN_OK) code = tern_cli_fail(c, &err);

@@ -133,6 +133,7 @@ void tern_session_progress(tern_session *s, tern_progress_fn *fn, void *user)
 int32_t tern_session_length(const tern_session *s) { return s->length; }
 int32_t tern_session_context(const tern_session *s) { return s->n_context; }
 const int32_t *tern_session_tokens(const tern_session *s) { return s->token; }
+tern_unread tern_session_unread(const tern_session *s) { return tern_engine_unread(s->engine); }
 const tern_model *tern_session_model(const tern_session *s) { return s->model; }
 
 tern_status tern_session_truncate(tern_session *s, int32_t n, tern_error *err)

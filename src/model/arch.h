@@ -37,6 +37,7 @@ struct tern_arch {
     bool interleaved;               /* GGUF files hold the rows of q and k in the order of interleaved rotation */
     const struct tern_arch *as;     /* without a GGUF form of its own: the architecture whose graph this is, */
     float as_eps;                   /* with that epsilon in its norms; NULL: none                            */
+    bool zeros;                     /* between its gated activation and `down` is nothing that zeros do not pass */
     const tern_config_row *config;
     size_t n_config;
     const tern_tensor_row *tensor;

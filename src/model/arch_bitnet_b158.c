@@ -58,6 +58,7 @@ static void forward(tern_builder *b, const tern_model *m)
 
 const tern_arch tern_arch_bitnet_b158 = {
     .name = "bitnet_b158", .gguf = "bitnet-b1.58 bitnet-25", .hf = "bitnet BitNetForCausalLM BitnetForCausalLM",
+    .zeros = true,
     .config = config, .n_config = TERN_COUNT(config), .tensor = tensor, .n_tensor = TERN_COUNT(tensor),
     .prepare = prepare, .forward = forward,
 };

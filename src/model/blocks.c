@@ -33,8 +33,7 @@ tern_value tern_block_glu(tern_builder *b, const tern_model *m, int32_t l, tern_
 {
     const tern_layer_weights *w = &m->layer[l];
     tern_value gate = tern_linear(b, x, w->w[TERN_ROLE_ffn_gate]);         /* (T,F) */
-    tern_value up   = tern_linear(b, x, w->w[TERN_ROLE_ffn_up]);           /* (T,F) */
-    return tern_glu(b, gate, up, f);                                       /* (T,F) */
+    return tern_glu_linear(b, gate, x, w->w[TERN_ROLE_ffn_up], f);         /* (T,F) */
 }
 
 void tern_block_output(tern_builder *b, const tern_model *m, tern_value x)

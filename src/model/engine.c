@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { PLANS = 3, DEFAULT_BATCH = 512, DEFAULT_WANTS = 64, DECODE_ROWS = 16 };
+enum { PLANS = 4, DEFAULT_BATCH = 512, DEFAULT_WANTS = 64, DECODE_ROWS = 16 };
 
 struct tern_engine {
     const tern_model     *model;
@@ -20,6 +20,7 @@ struct tern_engine {
     int          threads;
     tern_sequence *sequence;          /* (n_sequences) */
     const tern_plan *plan[PLANS];     /* rows_max ascending */
+    tern_unread  unread;
     uint8_t     *scratch;
     size_t       scratch_bytes;
     int32_t     *token, *position, *want_row, *added;   /* (n_batch); added: (n_sequences) rows of this step */
@@ -97,6 +98,7 @@ tern_status tern_engine_open(const tern_model *m, const tern_engine_options *opt
         e->sequence[s] = (tern_sequence){ .page = tables + (size_t)s * (size_t)pages_max, .pages_max = pages_max };
 
     TERN_TRY(make_plan(e, 1, o.n_tokens, err));
+    if (m->stream_bytes && o.n_batch > TERN_STREAM_ROWS) TERN_TRY(make_plan(e, TERN_STREAM_ROWS, o.n_tokens, err));
     if (o.n_batch > DECODE_ROWS) TERN_TRY(make_plan(e, DECODE_ROWS, o.n_tokens, err));
     if (o.n_batch > 1) TERN_TRY(make_plan(e, o.n_batch, o.n_tokens, err));
     e->scratch = tern_memory_alloc(mem, e->scratch_bytes);
@@ -202,7 +204,7 @@ tern_status tern_engine_step(tern_engine *e, const tern_row *rows, int32_t n, co
     for (int32_t k = e->n_plans; k-- > 0;)
         if (e->plan[k]->rows_max >= n) plan = e->plan[k];
 
-    tern_run run = { .plan = plan, .batch = &batch, .state = &e->state, .scratch = e->scratch, .pool = e->pool };
+    tern_run run = { .plan = plan, .batch = &batch, .state = &e->state, .scratch = e->scratch, .pool = e->pool, .unread = &e->unread };
     tern_cpu_run(&run);
     if (logits && batch.wants > 0) *logits = tern_run_floats(&run, plan->logits);
     return TERN_OK;
@@ -222,4 +224,5 @@ void tern_engine_share(tern_engine *e, int32_t from, int32_t to, int32_t n)
 
 int32_t tern_engine_batch(const tern_engine *e) { return e->n_batch; }
 int32_t tern_engine_wants(const tern_engine *e) { return e->n_wants; }
+tern_unread tern_engine_unread(const tern_engine *e) { return e->unread; }
 tern_pool *tern_engine_pool(tern_engine *e) { return e->pool; }

@@ -49,6 +49,7 @@ void    tern_engine_truncate(tern_engine *e, int32_t seq, int32_t n);
 void    tern_engine_share(tern_engine *e, int32_t from, int32_t to, int32_t n);   /* `to` becomes the first n tokens of `from` */
 int32_t tern_engine_batch(const tern_engine *e);       /* n_batch */
 int32_t tern_engine_wants(const tern_engine *e);       /* n_wants */
+tern_unread tern_engine_unread(const tern_engine *e);  /* summed since it was opened */
 tern_pool *tern_engine_pool(tern_engine *e);
 
 #endif

@@ -65,6 +65,7 @@ static tern_status load_row(tern_loader *l, const tern_tensor_row *r, int32_t la
     bool looked_up = r->role == TERN_ROLE_token_embd || r->role == TERN_ROLE_position_embd;
     tern_weight *w = &m->weight[m->n_weights];
     st = tern_load_matrix(l, t, r, N, K, !looked_up, w, err);
+    if (st == TERN_OK) st = tern_load_stream(l, t, r->role, w, err);
     if (st != TERN_OK) return st;
     m->n_weights++;
     place->w[r->role] = w;
@@ -249,7 +250,7 @@ tern_status tern_outline_init(tern_model *out, const tern_model *m, tern_error *
     out->vocabulary_only = false;
     out->global = (tern_layer_weights){ .w = { NULL } };
     out->n_weights = 0;
-    out->parameters = out->packed_bytes = out->mapped_bytes = out->bytes_per_token = 0;
+    out->parameters = out->stream_bytes = out->head_bytes = out->packed_bytes = out->mapped_bytes = out->bytes_per_token = 0;
     l.m = out;
     return load_tensors(&l, err);
 }

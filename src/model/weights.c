@@ -360,6 +360,46 @@ static tern_status pack(tern_loader *l, const tern_source_tensor *t, tern_matrix
     return TERN_OK;
 }
 
+/* Whether matrices of this role are also held as streams: squared ReLU makes zeros, and nothing but a norm is between. */
+static bool streams(const tern_loader *l, tern_role role)
+{
+    return l->options->skip_zeros && l->m->arch->zeros && l->m->config.activation == TERN_RELU2 &&
+           (role == TERN_ROLE_ffn_up || role == TERN_ROLE_ffn_down);
+}
+
+typedef struct stream_job { const tern_stream *s; const tern_matrix *w; uint8_t *out; } stream_job;
+
+static void stream_rows(void *arg, size_t begin, size_t end)   /* in units of 128 */
+{
+    stream_job *j = arg;
+    tern_stream_make(j->s, j->w, j->out, 128 * begin, 128 * end < j->s->n ? 128 * end : j->s->n);
+}
+
+tern_status tern_load_stream(tern_loader *l, const tern_source_tensor *t, tern_role role, tern_weight *w, tern_error *err)
+{
+    if (!streams(l, role) || (w->m.rows && !tern_stream_fits(&w->m))) return TERN_OK;
+    bool   by_column = role == TERN_ROLE_ffn_down, owned = w->m.rows != t->data;
+    size_t n = by_column ? w->m.K : w->m.N, K = by_column ? w->m.N : w->m.K, total;
+    tern_stream s = { .n = n, .K = K, .plane = tern_stream_plane(n), .by_column = by_column };
+    if (K > TERN_STREAM_MAX || n > TERN_STREAM_MAX) return TERN_OK;
+    if (tern_mul_overflow(tern_stream_lines(K), s.plane, &total)) return no_memory(t, err);
+    l->m->stream_bytes += total;
+    l->m->packed_bytes += total;
+    if (l->outline) return TERN_OK;
+    uint8_t *out = own(l, total);
+    if (!out) return no_memory(t, err);
+    tern_pool_for(l->pool, (n + 127) / 128, 1, stream_rows, &(stream_job){ &s, &w->m, out });
+    s.data = out;
+    w->stream = s;
+    if (owned && w->m.panels) {   /* tern_load_matrix left the converted rows for this */
+        disown(l, 2);
+        w->m.rows = NULL;
+    } else if (!owned) {
+        tern_source_forget(l->s, t);
+    }
+    return TERN_OK;
+}
+
 tern_status tern_loader_check(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t N, int64_t K,
                               tern_error *err)
 {
@@ -436,7 +476,7 @@ tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const 
         goto done;
     }
     if (packed) TERN_TRY(pack(l, t, w, &did, err));
-    if (did && owned) {          /* panels replace the converted rows */
+    if (did && owned && !streams(l, row->role)) {   /* panels replace the converted rows */
         disown(l, 1);
         w->rows = NULL;
     }

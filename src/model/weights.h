@@ -57,6 +57,10 @@ TERN_USE_RESULT tern_status tern_bitnet_read(const tern_source *s, tern_bitnet *
 TERN_USE_RESULT tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t N,
                                              int64_t K, bool packed, tern_weight *out, tern_error *err);
 
+/* The stream of a weight that tern_load_matrix just made from tensor t, where the options and the architecture ask for it and
+ * it fits; else nothing. Errors: MEMORY. */
+TERN_USE_RESULT tern_status tern_load_stream(tern_loader *l, const tern_source_tensor *t, tern_role role, tern_weight *w, tern_error *err);
+
 /* A copy of a matrix of this source, whose rows are there, as `to`, packed where its cell wants panels; keep_rows: with
  * its rows even then. Errors: ARG (`to` does not fit), MEMORY, CANCELLED. */
 TERN_USE_RESULT tern_status tern_load_copy(tern_loader *l, const tern_weight *from, tern_type to, bool keep_rows, tern_weight *out,
