@@ -522,6 +522,16 @@ static float through_cache(tern_type type, const float *x, int32_t D, int32_t d)
     return y[d];
 }
 
+/* Query element d as attention takes it: times the scale; against q8_0 keys as int8 in groups of 32. */
+static double through_query(const tern_attention_spec *a, tern_type type, const float *q, int32_t d)
+{
+    if (type != TERN_TYPE_q8_0) return (double)q[d] * (double)a->scale;
+    float most = 0;
+    for (int32_t i = d / 32 * 32; i < d / 32 * 32 + 32; i++) most = fmaxf(most, fabsf(q[i] * a->scale));
+    float step = most / 127, inverse = 1 / step;
+    return (double)nearbyintf(q[d] * a->scale * inverse) * (double)step;
+}
+
 static talk talk_new(const tern_attention_spec *a, tern_type type, tern_rng *rng, int32_t n_seq, const int32_t *length)
 {
     talk s = { .n_seq = n_seq };
@@ -538,7 +548,9 @@ static talk talk_new(const tern_attention_spec *a, tern_type type, tern_rng *rng
             kc[x * D + d] = (double)through_cache(type, s.k + x * D, D, d);
             vc[x * D + d] = (double)through_cache(type, s.v + x * D, D, d);
         }
-    double *p = malloc((size_t)s.total * sizeof *p);
+    double *p = malloc((size_t)s.total * sizeof *p), *qc = malloc(nq * 8);
+    for (int32_t x = 0; x < s.total * H; x++)
+        for (int32_t d = 0; d < D; d++) qc[x * D + d] = through_query(a, type, s.q + x * D, d);
     for (int32_t i = 0; i < n_seq; i++)
         for (int32_t t = 0; t < length[i]; t++)
             for (int32_t h = 0; h < H; h++) {
@@ -551,8 +563,7 @@ static talk talk_new(const tern_attention_spec *a, tern_type type, tern_rng *rng
                 for (int32_t j = from; j < to; j++) {
                     double dot = 0;
                     for (int32_t d = 0; d < D; d++)
-                        dot += (double)s.q[((s.start[i] + t) * H + h) * D + d] * kc[((s.start[i] + j) * K + h / G) * D + d];
-                    dot *= (double)a->scale;
+                        dot += qc[((s.start[i] + t) * H + h) * D + d] * kc[((s.start[i] + j) * K + h / G) * D + d];
                     if (a->softcap > 0) dot = (double)a->softcap * tanh(dot / (double)a->softcap);
                     sum += p[j] = exp(dot);
                 }
@@ -561,6 +572,7 @@ static talk talk_new(const tern_attention_spec *a, tern_type type, tern_rng *rng
                         s.want[((s.start[i] + t) * H + h) * D + d] += p[j] / sum * vc[((s.start[i] + j) * K + h / G) * D + d];
             }
     free(p);
+    free(qc);
     free(kc);
     free(vc);
     return s;
@@ -654,8 +666,9 @@ static float *talk_run(const talk *s, const tern_attention_spec *a, tern_type ty
     return out;
 }
 
-/* A score is a sum of D products, off by (D/16 + 5) u sum|q k| <= (D/16 + 5) u 2 D scale, times its weight's share; the
- * rest is a few u of values below 6. D = 64, scale = 1/8: 9 * 16 * 6 u = 900 u = 5e-5 at the very worst. */
+/* A score is a chain of D FMAs, each off by u/2 of a partial sum that stays below sum|q k| scale <= 2 sqrt(D) or so; the
+ * roundings are independent, so sqrt(D) u/2 2 sqrt(D) = D u = 64 u for D = 64, times the value's share, at most 6: 400 u =
+ * 2.4e-5. Twice that is allowed. */
 static void attention_case(const tern_attention_spec *a, tern_type type, int32_t n_seq, const int32_t *length, bool share, tern_rng *rng)
 {
     talk s = talk_new(a, type, rng, n_seq, length);
@@ -697,6 +710,23 @@ TEST(attention_of_several_conversations)
     attention_case(&a, TERN_TYPE_f16, 3, (const int32_t[]){ 300, 17, 70 }, false, &rng);
     attention_case(&a, TERN_TYPE_q8_0, 2, (const int32_t[]){ 270, 45 }, false, &rng);
     attention_case(&a, TERN_TYPE_f16, 2, (const int32_t[]){ 64, 290 }, true, &rng);
+}
+
+/* Groups of 1 to 9 query heads take every remainder of a tile; int8 keys of several blocks, windows and soft caps with them. */
+TEST(attention_groups)
+{
+    tern_rng rng = { .seed = test_seed() };
+    for (int32_t G = 2; G <= 9; G++) {
+        tern_attention_spec a = { .H = 2 * G, .K = 2, .D = G % 2 ? 64 : 48, .scale = 0.125f };
+        attention_case(&a, TERN_TYPE_f16, 1, (const int32_t[]){ 40 + G }, false, &rng);
+    }
+    tern_attention_spec wide = { .layer = 1, .H = 7, .K = 1, .D = 128, .scale = 0.0883883f };
+    attention_case(&wide, TERN_TYPE_q8_0, 2, (const int32_t[]){ 33, 131 }, false, &rng);
+    attention_case(&wide, TERN_TYPE_q8_0, 2, (const int32_t[]){ 60, 100 }, true, &rng);
+    tern_attention_spec window = { .H = 8, .K = 2, .D = 64, .scale = 0.125f, .window = 37, .softcap = 3 };
+    attention_case(&window, TERN_TYPE_q8_0, 2, (const int32_t[]){ 290, 5 }, false, &rng);
+    tern_attention_spec both = { .H = 4, .K = 2, .D = 32, .scale = 0.17677669f, .mask = TERN_MASK_BIDIRECTIONAL };
+    attention_case(&both, TERN_TYPE_q8_0, 2, (const int32_t[]){ 270, 31 }, false, &rng);
 }
 
 TEST(attention_shapes)
@@ -767,6 +797,7 @@ int main(void)
         cmocka_unit_test(embed_and_want_copy_rows),
         cmocka_unit_test(linear_is_the_reference_product),
         cmocka_unit_test(attention_of_several_conversations),
+        cmocka_unit_test(attention_groups),
         cmocka_unit_test(attention_shapes),
         cmocka_unit_test(attention_window_softcap_bidirectional),
         cmocka_unit_test(attention_spread_in_rounds),

@@ -136,7 +136,7 @@ TEST(paged_state_behaves_like_arrays)
             if (from + n > MAX || !tern_sequence_grow(&st, &q[i], n)) { refused++; CHECK(q[i].length == from); break; }
             for (int t = from; t < from + n; t++) {
                 want[i][t] = (float)step + (float)t / 1024;
-                memcpy(tern_state_key(&st, &q[i], 1, 0, t), &want[i][t], 4);
+                memcpy(tern_state_val(&st, &q[i], 1, 0, t), &want[i][t], 4);
             }
             break;
         }
@@ -150,7 +150,7 @@ TEST(paged_state_behaves_like_arrays)
         for (int k = 0; k < SEQS; k++)
             for (int t = 0; t < q[k].length; t++) {
                 float got;
-                memcpy(&got, tern_state_key(&st, &q[k], 1, 0, t), 4);
+                memcpy(&got, tern_state_val(&st, &q[k], 1, 0, t), 4);
                 CHECK_MSG(got == want[k][t], "step %d: sequence %d at %d", step, k, t);
             }
     }

@@ -1,7 +1,9 @@
 /* State that outlives a step: the paged key/value cache, and the batch that a step works on.
  *
- * A page holds TERN_PAGE tokens of every layer. Per layer first the keys, then the values, each as
- * [K heads][TERN_PAGE tokens][row of D elements in the cache's type], so that a head reads one stream.
+ * A page holds TERN_PAGE tokens of every layer. Per layer first the keys, then the values, head by head, so that a head
+ * reads one stream. Values are rows: [K heads][TERN_PAGE tokens][D elements in the cache's type]. Keys are turned round, so
+ * that a register holds one element of many keys: [K heads][D][TERN_PAGE tokens]; of q8_0 [K heads][D/32] times the float16
+ * steps [TERN_PAGE] and the codes plus 128 [8][TERN_PAGE tokens][4 elements].
  * Pages are reference counted and copied when a sequence writes into one that it shares.
  * Kwon et al. 2023, section 4. */
 #ifndef TERN_BACKEND_STATE_H
@@ -60,13 +62,13 @@ void tern_sequence_truncate(tern_state *s, tern_sequence *q, int32_t n);
 /* `to` (empty) shares the first n tokens of `from`. */
 void tern_sequence_share(tern_state *s, const tern_sequence *from, tern_sequence *to, int32_t n);
 
-/* Bytes of one head's key (value) row of the token at `position` in sequence q. */
-static inline uint8_t *tern_state_key(const tern_state *s, const tern_sequence *q, int32_t layer, int32_t head, int32_t position)
+/* All keys of one head in the page that holds `position`. */
+static inline uint8_t *tern_state_keys(const tern_state *s, const tern_sequence *q, int32_t layer, int32_t head, int32_t position)
 {
     const tern_state_layer *l = &s->layer[layer];
-    return s->pages + (size_t)q->page[position / TERN_PAGE] * s->page_bytes + l->at_k +
-           ((size_t)head * TERN_PAGE + (size_t)(position % TERN_PAGE)) * l->row_k;
+    return s->pages + (size_t)q->page[position / TERN_PAGE] * s->page_bytes + l->at_k + (size_t)head * TERN_PAGE * l->row_k;
 }
+/* The value row of one head at `position`. */
 static inline uint8_t *tern_state_val(const tern_state *s, const tern_sequence *q, int32_t layer, int32_t head, int32_t position)
 {
     const tern_state_layer *l = &s->layer[layer];

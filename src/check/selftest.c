@@ -115,12 +115,14 @@ static tern_status test_cell(tern_report *r, const tern_cell *c, tern_rng *rng, 
 
 /* --- loops over floats --- */
 
-enum { LENGTHS = 6, N_MAX = 640, D = 80, KEYS = 48, ROWS = 3 };
+enum { LENGTHS = 6, N_MAX = 640, D = 80, D8 = 64, KEYS = TERN_KEYS, ROWS = 11 };
 
 typedef struct operands {
-    float    x[N_MAX * 2], y[N_MAX * 2], z[N_MAX * 2], panel[KEYS * D];
-    uint16_t half[N_MAX];
-    struct { uint16_t d; int8_t q[32]; } q8[N_MAX / 32];   /* blocks of q8_0 */
+    float    x[N_MAX * 2], y[N_MAX * 2], z[N_MAX * 2], page[KEYS * D];
+    uint16_t half[N_MAX], half_page[KEYS * D];
+    struct { uint16_t d[KEYS]; uint8_t q[KEYS * 32]; } keys8[D8 / 32];       /* a page of q8_0, as backend/state.h says */
+    struct { uint16_t d; int8_t q[32]; } values8[KEYS * D8 / 32];
+    tern_query_block queries[ROWS * D8 / 32];
 } operands;
 
 typedef struct result { float v[N_MAX * 2], l[2]; uint16_t half[N_MAX]; } result;
@@ -129,31 +131,33 @@ typedef struct result { float v[N_MAX * 2], l[2]; uint16_t half[N_MAX]; } result
 static bool call(const tern_vec_ops *t, int f, size_t n, const operands *o, result *out, const char **name)
 {
     float  *y = out->v;
-    size_t  whole = n / 32 * 32, keys = n / 16 % 4 * 16 < 16 ? 16 : n / 16 % 4 * 16;
+    size_t  keys = n / 16 % 3 * 16 < 16 ? 16 : n / 16 % 3 * 16, d = n % 3 ? D : 20, seen = n % 32 + 1, rows = n % ROWS + 1;
 #define CASE(number, what, statement) case number: *name = what; statement; return true
     switch (f) {
     CASE(0, "load_f16", t->load_f16(y, o->half, n));
     CASE(1, "store_f16", t->store_f16(out->half, o->x, n));
-    CASE(2, "load_q8_0", t->load_q8_0(y, o->q8, whole));
-    CASE(3, "add", t->add(y, o->x, o->y, n));
-    CASE(4, "mul", t->mul(y, o->x, o->y, n));
-    CASE(5, "scale", t->scale(y, o->x, 0.37f, n));
-    CASE(6, "softcap", t->softcap(y, o->x, 3, n));
-    CASE(7, "silu", t->activate(y, o->x, TERN_SILU, n));
-    CASE(8, "gelu_tanh", t->activate(y, o->x, TERN_GELU_TANH, n));
-    CASE(9, "gelu_erf", t->activate(y, o->x, TERN_GELU_ERF, n));
-    CASE(10, "relu", t->activate(y, o->x, TERN_RELU, n));
-    CASE(11, "relu2", t->activate(y, o->x, TERN_RELU2, n));
-    CASE(12, "glu", t->glu(y, o->x, o->y, TERN_SILU, n));
-    CASE(13, "exp", t->exp(y, o->x, n));
-    CASE(14, "rmsnorm", t->rmsnorm(y, o->x, o->y, 1e-5f, n));
-    CASE(15, "layernorm", t->layernorm(y, o->x, o->y, o->z, 1e-5f, n));
-    CASE(16, "rotate", t->rotate(y, o->x, o->y, o->z, n / 2));
-    CASE(17, "panel", t->panel(y, o->x, 16, D / 2));
-    CASE(18, "scores", t->scores(y, KEYS, o->x, ROWS, o->panel, keys, D));
-    CASE(19, "softmax", memcpy(y, o->x, KEYS * sizeof *y); t->softmax(y, keys, &out->l[0], &out->l[1]));
-    CASE(20, "weigh", memcpy(y, o->y, ROWS * D * sizeof *y); t->weigh(y, o->x, KEYS, ROWS, o->panel, keys, D));
-    CASE(21, "blend", memcpy(y, o->z, n * sizeof *y); t->blend(y, 0.7f, o->x, 1.3f, n));
+    CASE(2, "add", t->add(y, o->x, o->y, n));
+    CASE(3, "mul", t->mul(y, o->x, o->y, n));
+    CASE(4, "scale", t->scale(y, o->x, 0.37f, n));
+    CASE(5, "softcap", t->softcap(y, o->x, 3, n));
+    CASE(6, "silu", t->activate(y, o->x, TERN_SILU, n));
+    CASE(7, "gelu_tanh", t->activate(y, o->x, TERN_GELU_TANH, n));
+    CASE(8, "gelu_erf", t->activate(y, o->x, TERN_GELU_ERF, n));
+    CASE(9, "relu", t->activate(y, o->x, TERN_RELU, n));
+    CASE(10, "relu2", t->activate(y, o->x, TERN_RELU2, n));
+    CASE(11, "glu", t->glu(y, o->x, o->y, TERN_SILU, n));
+    CASE(12, "exp", t->exp(y, o->x, n));
+    CASE(13, "rmsnorm", t->rmsnorm(y, o->x, o->y, 1e-5f, n));
+    CASE(14, "layernorm", t->layernorm(y, o->x, o->y, o->z, 1e-5f, n));
+    CASE(15, "rotate", t->rotate(y, o->x, o->y, o->z, n / 2));
+    CASE(16, "softmax", memcpy(y, o->x, KEYS * sizeof *y); t->softmax(y, keys, &out->l[0], &out->l[1]));
+    CASE(17, "blend", memcpy(y, o->z, n * sizeof *y); t->blend(y, 0.7f, o->x, 1.3f, n));
+    CASE(18, "scores_f32", t->scores_f32(y, KEYS, o->x, rows, o->page, d, o->page));
+    CASE(19, "scores_f16", t->scores_f16(y, KEYS, o->x, rows, o->half_page, d, o->half_page));
+    CASE(20, "scores_q8_0", t->scores_q8_0(y, KEYS, o->queries, rows, o->keys8, D8, o->keys8));
+    CASE(21, "weigh_f32", memcpy(y, o->y, rows * d * sizeof *y); t->weigh_f32(y, o->x, KEYS, rows, o->page, seen, d, o->page));
+    CASE(22, "weigh_f16", memcpy(y, o->y, rows * d * sizeof *y); t->weigh_f16(y, o->x, KEYS, rows, o->half_page, seen, d, o->half_page));
+    CASE(23, "weigh_q8_0", memcpy(y, o->y, rows * D8 * sizeof *y); t->weigh_q8_0(y, o->x, KEYS, rows, o->values8, seen, D8, o->values8));
     default: return false;
     }
 #undef CASE
@@ -170,11 +174,20 @@ static void test_table(tern_report *r, const char *stage, const tern_vec_ops *ta
         o->y[i] = (float)tern_rng_normal(rng);
         o->z[i] = (float)tern_rng_normal(rng);
     }
-    for (size_t i = 0; i < KEYS * D; i++) o->panel[i] = (float)tern_rng_normal(rng);
+    for (size_t i = 0; i < KEYS * D; i++) o->half_page[i] = tern_f16_from_f32(o->page[i] = (float)tern_rng_normal(rng));
     for (size_t i = 0; i < N_MAX; i++) o->half[i] = (uint16_t)tern_rng_u64(rng);   /* NaNs and denormals among them */
-    for (size_t i = 0; i < N_MAX / 32; i++) {
-        o->q8[i].d = tern_f16_from_f32((float)tern_rng_uniform(rng));
-        for (int j = 0; j < 32; j++) o->q8[i].q[j] = (int8_t)tern_rng_u64(rng);
+    for (size_t i = 0; i < D8 / 32; i++) {
+        for (int j = 0; j < KEYS; j++) o->keys8[i].d[j] = tern_f16_from_f32((float)tern_rng_uniform(rng));
+        for (int j = 0; j < KEYS * 32; j++) o->keys8[i].q[j] = (uint8_t)tern_rng_u64(rng);
+    }
+    for (size_t i = 0; i < KEYS * D8 / 32; i++) {
+        o->values8[i].d = tern_f16_from_f32((float)tern_rng_uniform(rng));
+        for (int j = 0; j < 32; j++) o->values8[i].q[j] = (int8_t)tern_rng_u64(rng);
+    }
+    for (size_t i = 0; i < ROWS * D8 / 32; i++) {
+        tern_query_block b = { .d = (float)tern_rng_uniform(rng) };
+        for (int j = 0; j < 32; j++) b.sum += b.q[j] = (int8_t)((int)tern_rng_below(rng, 255) - 127);
+        o->queries[i] = b;
     }
     for (int f = 0; call(&tern_vec_scalar, f, 2, o, want, &name); f++, functions++)
         for (int i = 0; i < LENGTHS; i++) {

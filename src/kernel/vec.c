@@ -5,6 +5,7 @@
 #include "base/half.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct lanes { float v[TERN_LANES]; } lanes;
 
@@ -46,18 +47,27 @@ static inline float l_fold(lanes x)
         for (int i = 0; i < half; i++) x.v[i] += x.v[i + half];
     return x.v[0];
 }
-static inline void l_transpose(lanes *x)
+static inline float l_half(const void *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return tern_f16_to_f32(h);
+}
+
+typedef struct ints { int32_t v[TERN_LANES]; } ints;
+typedef const uint8_t *codes;
+
+static inline ints i_start(int32_t sum) { return (ints){ { 0 } }; }
+static inline codes c_load(const uint8_t *p) { return p; }
+static inline ints i_dot4(ints x, codes c, const int8_t *q)
 {
     for (int i = 0; i < TERN_LANES; i++)
-        for (int j = 0; j < i; j++) {
-            float t = x[i].v[j];
-            x[i].v[j] = x[j].v[i];
-            x[j].v[i] = t;
-        }
+        for (int j = 0; j < 4; j++) x.v[i] += (c[4 * i + j] - 128) * q[j];
+    return x;
 }
-#define WEIGH_COLUMNS 1
-#define SCORE_PANELS  1
-#define SCORE_SUMS    1
+static inline lanes l_from_ints(ints x) { LANE((float)x.v[i]); }
+#define TILE_ROWS  1
+#define TILE_LANES 1
 
 #include "kernel/vec_body.h"
 

@@ -10,7 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TERN_LANES = 16 };
+enum { TERN_LANES = 16, TERN_KEYS = 32 };   /* TERN_KEYS: keys of a page of the cache */
+
+/* 32 elements of a query as int8: x = d q, and the sum of q. */
+typedef struct tern_query_block { float d; int32_t sum; int8_t q[32]; } tern_query_block;
 
 typedef enum tern_activation { TERN_SILU, TERN_GELU_TANH, TERN_GELU_ERF, TERN_RELU, TERN_RELU2 } tern_activation;
 
@@ -18,7 +21,6 @@ typedef struct tern_vec_ops {
     /* --- conversions, n elements --- */
     void (*load_f16)(float *y, const uint16_t *x, size_t n);
     void (*store_f16)(uint16_t *y, const float *x, size_t n);          /* to nearest even           */
-    void (*load_q8_0)(float *y, const void *blocks, size_t n);         /* n a multiple of 32        */
 
     /* --- elementwise, n elements; y may be an input --- */
     void (*add)(float *y, const float *a, const float *b, size_t n);
@@ -36,15 +38,20 @@ typedef struct tern_vec_ops {
     /* (y[c], y[c+n]) = (x[c], x[c+n]) turned by the angle with this cosine and sine, c in [0, n); y may be x */
     void (*rotate)(float *y, const float *x, const float *cosine, const float *sine, size_t n);
 
-    /* --- attention; R rows, keys in panels of sixteen --- */
-    /* panel[(j/16*D + d)*16 + j%16] = x[j*D + d], j in [0, n), d in [0, D); n a multiple of 16 */
-    void (*panel)(float *panel, const float *x, size_t n, size_t D);
-    /* s[r*lds + j] = q[r*D..] . key j of the panels: element d in lane d mod 16, folded */
-    void (*scores)(float *s, size_t lds, const float *q, size_t R, const float *panel, size_t n, size_t D);
+    /* --- attention: R rows against a page of the cache as backend/state.h lays it out. The page `ahead`, of the same
+     * size, is fetched meanwhile: any address will do --- */
+    /* s[r*lds + j] = q[r*D..] . key j of the page's TERN_KEYS: one FMA after another, d ascending. Keys that were never
+     * written give anything and disturb no other. */
+    void (*scores_f32)(float *s, size_t lds, const float *q, size_t R, const void *keys, size_t D, const void *ahead);
+    void (*scores_f16)(float *s, size_t lds, const float *q, size_t R, const void *keys, size_t D, const void *ahead);
+    /* q (R, D/32); block after block s = fma(d of the query * d of the key, (float)exact dot product, s) */
+    void (*scores_q8_0)(float *s, size_t lds, const tern_query_block *q, size_t R, const void *keys, size_t D, const void *ahead);
     /* s = exp(s - m) where m is the maximum of s (n), n a multiple of 16; *l = their sum */
     void (*softmax)(float *s, size_t n, float *m, float *l);
     /* o[r*D + d] += p[r*ldp + j] * v[j*D + d], j ascending in [0, n), one FMA each */
-    void (*weigh)(float *o, const float *p, size_t ldp, size_t R, const float *v, size_t n, size_t D);
+    void (*weigh_f32)(float *o, const float *p, size_t ldp, size_t R, const void *v, size_t n, size_t D, const void *ahead);
+    void (*weigh_f16)(float *o, const float *p, size_t ldp, size_t R, const void *v, size_t n, size_t D, const void *ahead);
+    void (*weigh_q8_0)(float *o, const float *p, size_t ldp, size_t R, const void *v, size_t n, size_t D, const void *ahead);
     /* y = y * a + x * b as fma(y, a, x * b) */
     void (*blend)(float *y, float a, const float *x, float b, size_t n);
 } tern_vec_ops;

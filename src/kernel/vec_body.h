@@ -10,9 +10,12 @@
  *   l_power(t)                             2^n, where the low bits of t's pattern hold n in [-126, 127]
  *   l_f16(p) l_f16_store(p, x) l_i8(p)     sixteen halves or int8 from, to memory
  *   l_fold(x)                              sum: lanes i and i+8, then +4, +2, +1
- *   l_transpose(x)                         of sixteen lanes, in place
- *   WEIGH_COLUMNS                          lanes of columns that weigh() keeps in registers for four rows
- *   SCORE_PANELS  SCORE_SUMS               panels and virtual lanes that scores() works on at once for four rows
+ *   l_half(p)                              one half from memory
+ *   ints  i_start(sum)                     sixteen int32, from which i_dot4 counts; `sum` is that of all q it will get
+ *   codes c_load(p)                        four codes, each of them plus 128, for every lane: 64 bytes
+ *   i_dot4(x, c, q)                        x + the exact dot product of a lane's four codes and q[0..3]
+ *   l_from_ints(x)                         rounded to nearest even
+ *   TILE_ROWS  TILE_LANES                  rows, at most 8, and sixteens of keys or columns, 1 or 2, of attention's tiles
  *
  * Everything is static: two levels never share a symbol. */
 
@@ -60,6 +63,23 @@ static inline lanes l_exp(lanes x)
     /* 2^n as 2 * 2^(n-1): n may be 128, which is no float's exponent */
     p = l_mul(l_add(p, p), l_power(l_sub(t, l_set(1))));
     return l_if_less(x, l_set(-86.6f), l_set(0), p);
+}
+
+/* e^x for x <= 0 or NaN: the same, without what only larger x need. */
+static inline lanes l_exp_negative(lanes x)
+{
+    const lanes magic = l_set(0x1.8p23f);
+    lanes c = l_max(l_set(-87.0f), x);
+    lanes t = l_fma(c, l_set(0x1.715476p+0f), magic);
+    lanes n = l_sub(t, magic);
+    lanes r = l_fma(n, l_set(-0x1.62e4p-1f), c);
+    r = l_fma(n, l_set(-0x1.7f7d1cp-20f), r);
+    lanes q = l_fma(l_set(0x1.6dbc64p-10f), r, l_set(0x1.124148p-7f));
+    q = l_fma(q, r, l_set(0x1.555454p-5f));
+    q = l_fma(q, r, l_set(0x1.555486p-3f));
+    q = l_fma(q, r, l_set(0.5f));
+    lanes p = l_add(l_fma(l_mul(r, r), q, r), l_set(1));
+    return l_if_less(x, l_set(-86.6f), l_set(0), l_mul(p, l_power(t)));
 }
 
 /* tanh x. Below 0.625: x + x^3 P(x^2), relative error 4.4e-9 before rounding; above: 1 - 2 / (e^2|x| + 1). */
@@ -140,16 +160,6 @@ static void store_f16(uint16_t *y, const float *x, size_t n)
         uint16_t t[TERN_LANES];
         l_f16_store(t, load_part(x + c, n - c, 0));
         memcpy(y + c, t, (n - c) * sizeof *y);
-    }
-}
-
-static void load_q8_0(float *y, const void *blocks, size_t n)
-{
-    const tern_block_q8_0 *b = blocks;
-    for (size_t c = 0; c < n; c += 32, b++) {
-        lanes d = l_set(tern_f16_to_f32(b->d));
-        l_store(y + c, l_mul(d, l_i8(b->q)));
-        l_store(y + c + 16, l_mul(d, l_i8(b->q + 16)));
     }
 }
 
@@ -289,75 +299,107 @@ static void rotate(float *y, const float *x, const float *cosine, const float *s
 
 /* --- attention --- */
 
-static void panel(float *out, const float *x, size_t n, size_t D)
-{
-    for (size_t j = 0; j < n; j += TERN_LANES, out += TERN_LANES * D) {
-        size_t d = 0;
-        for (; d + TERN_LANES <= D; d += TERN_LANES) {
-            lanes t[TERN_LANES];
-            for (size_t i = 0; i < TERN_LANES; i++) t[i] = l_load(x + (j + i) * D + d);
-            l_transpose(t);
-            for (size_t i = 0; i < TERN_LANES; i++) l_store(out + (d + i) * TERN_LANES, t[i]);
-        }
-        for (; d < D; d++)
-            for (size_t i = 0; i < TERN_LANES; i++) out[d * TERN_LANES + i] = x[(j + i) * D + d];
+/* Rows left over by full tiles: tiles are loops over constant counts. */
+#define FEWER(rows) ((rows) < TILE_ROWS ? (rows) : TILE_ROWS)
+#define BY_ROWS(rows, tile)              \
+    switch (rows) {                      \
+    case 1: tile(1); break;              \
+    case 2: tile(FEWER(2)); break;       \
+    case 3: tile(FEWER(3)); break;       \
+    case 4: tile(FEWER(4)); break;       \
+    case 5: tile(FEWER(5)); break;       \
+    case 6: tile(FEWER(6)); break;       \
+    case 7: tile(FEWER(7)); break;       \
+    default: tile(TILE_ROWS); break;     \
     }
-}
 
-/* P panels of sixteen keys against R rows. Keys sit in lanes, so a row's sixteen virtual lanes are sixteen partial
- * sums. They are made in bit-reversed order (0, 8, 4, 12, ...), W at a time, in which the folding tree only ever adds the
- * newest sum to the one before it: `pile` holds at most one sum of each size. R P W chains of FMAs hide their latency. */
-INLINE void score_tile(float *s, size_t lds, const float *q, const float *k, size_t D, size_t R, size_t P, size_t W)
+typedef enum cache { CACHE_F32, CACHE_F16, CACHE_Q8_0 } cache;
+
+/* R rows and P times sixteen keys in registers through all D. */
+INLINE void score_tile(float *s, size_t lds, const float *q, const uint8_t *k, size_t D, size_t R, size_t P, cache type,
+                       const uint8_t *ahead)
 {
-    static const uint8_t order[TERN_LANES] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
-    const size_t full = D / TERN_LANES * TERN_LANES;
-    lanes pile[5][4][2];
-    for (size_t i = 0; i < TERN_LANES; i += W) {
-        lanes sum[4][4][2];
-        for (size_t w = 0; w < W; w++)
-            for (size_t r = 0; r < R; r++)
-                for (size_t p = 0; p < P; p++) sum[w][r][p] = l_set(0);
-        for (size_t d = 0; d < full; d += TERN_LANES)
-            for (size_t w = 0; w < W; w++) {
-                lanes t[2];
-                for (size_t p = 0; p < P; p++) t[p] = l_load(k + (p * D + d + order[i + w]) * TERN_LANES);
-                for (size_t r = 0; r < R; r++) {
-                    lanes a = l_set(q[r * D + d + order[i + w]]);
-                    for (size_t p = 0; p < P; p++) sum[w][r][p] = l_fma(a, t[p], sum[w][r][p]);
-                }
-            }
-        for (size_t w = 0; w < W; w++) {
-            size_t d = full + order[i + w];
-            if (d < D)
-                for (size_t r = 0; r < R; r++)
-                    for (size_t p = 0; p < P; p++)
-                        sum[w][r][p] = l_fma(l_set(q[r * D + d]), l_load(k + (p * D + d) * TERN_LANES), sum[w][r][p]);
+    const size_t bytes = type == CACHE_F16 ? 2 : 4;
+    lanes sum[TILE_ROWS][2];
+    for (size_t r = 0; r < R; r++)
+        for (size_t p = 0; p < P; p++) sum[r][p] = l_set(0);
+    for (size_t d = 0; d < D; d++) {
+        lanes t[2];
+        for (size_t p = 0; p < P; p++) {
+            const void *at = k + (d * TERN_KEYS + p * TERN_LANES) * bytes;
+            t[p] = type == CACHE_F16 ? l_f16(at) : l_load(at);
         }
-        size_t level = 0;
-        for (size_t size = 1; size < W; size *= 2, level++)
-            for (size_t w = 0; w < W; w += 2 * size)
-                for (size_t r = 0; r < R; r++)
-                    for (size_t p = 0; p < P; p++) sum[w][r][p] = l_add(sum[w][r][p], sum[w + size][r][p]);
-        for (size_t made = i / W; made & 1; made >>= 1, level++)
-            for (size_t r = 0; r < R; r++)
-                for (size_t p = 0; p < P; p++) sum[0][r][p] = l_add(pile[level][r][p], sum[0][r][p]);
-        for (size_t r = 0; r < R; r++)
-            for (size_t p = 0; p < P; p++) pile[level][r][p] = sum[0][r][p];
+        __builtin_prefetch(ahead + d * TERN_KEYS * bytes);
+        for (size_t r = 0; r < R; r++) {
+            lanes a = l_set(q[r * D + d]);
+            for (size_t p = 0; p < P; p++) sum[r][p] = l_fma(a, t[p], sum[r][p]);
+        }
     }
     for (size_t r = 0; r < R; r++)
-        for (size_t p = 0; p < P; p++) l_store(s + r * lds + p * TERN_LANES, pile[4][r][p]);
+        for (size_t p = 0; p < P; p++) l_store(s + r * lds + p * TERN_LANES, sum[r][p]);
 }
 
-static void scores(float *s, size_t lds, const float *q, size_t R, const float *k, size_t n, size_t D)
+INLINE void scores(float *s, size_t lds, const float *q, size_t R, const void *keys, size_t D, cache type, const void *ahead)
 {
-    size_t j = 0;
-    for (; j + SCORE_PANELS * TERN_LANES <= n; j += SCORE_PANELS * TERN_LANES, k += SCORE_PANELS * TERN_LANES * D) {
-        size_t r = 0;
-        for (; r + 4 <= R; r += 4) score_tile(s + r * lds + j, lds, q + r * D, k, D, 4, SCORE_PANELS, SCORE_SUMS);
-        for (; r < R; r++) score_tile(s + r * lds + j, lds, q + r * D, k, D, 1, SCORE_PANELS, 4);
+    const size_t bytes = type == CACHE_F16 ? 2 : 4;
+    for (size_t r = 0; r < R; r += TILE_ROWS, ahead = keys)   /* fetched once; then lines that are near anyway */
+        for (size_t p = 0; p < TERN_KEYS / TERN_LANES; p += TILE_LANES) {
+            const uint8_t *k = (const uint8_t *)keys + p * TERN_LANES * bytes;
+#define TILE(rows) score_tile(s + r * lds + p * TERN_LANES, lds, q + r * D, k, D, rows, TILE_LANES, type, ahead)
+            BY_ROWS(FEWER(R - r), TILE)
+#undef TILE
+        }
+}
+
+static void scores_f32(float *s, size_t lds, const float *q, size_t R, const void *keys, size_t D, const void *ahead)
+{
+    scores(s, lds, q, R, keys, D, CACHE_F32, ahead);
+}
+
+static void scores_f16(float *s, size_t lds, const float *q, size_t R, const void *keys, size_t D, const void *ahead)
+{
+    scores(s, lds, q, R, keys, D, CACHE_F16, ahead);
+}
+
+/* The same on int8, four products a lane and step; sixteens `first` to first + P - 1 of the page. */
+INLINE void score8_tile(float *s, size_t lds, const tern_query_block *q, const uint8_t *k, size_t blocks, size_t R, size_t P,
+                        size_t first, const uint8_t *ahead)
+{
+    lanes sum[TILE_ROWS][2];
+    for (size_t r = 0; r < R; r++)
+        for (size_t p = 0; p < P; p++) sum[r][p] = l_set(0);
+    for (size_t b = 0; b < blocks; b++, k += TERN_KEYS * 34, ahead += TERN_KEYS * 34) {
+        ints dot[TILE_ROWS][2];
+        for (size_t r = 0; r < R; r++)
+            for (size_t p = 0; p < P; p++) dot[r][p] = i_start(q[r * blocks + b].sum);
+        for (size_t i = 0; i < 8; i++) {
+            codes t[2];
+            for (size_t p = 0; p < P; p++) t[p] = c_load(k + 2 * TERN_KEYS + (i * TERN_KEYS + (first + p) * TERN_LANES) * 4);
+            __builtin_prefetch(ahead + i * 136);
+            __builtin_prefetch(ahead + i * 136 + 64);
+            for (size_t r = 0; r < R; r++)
+                for (size_t p = 0; p < P; p++) dot[r][p] = i_dot4(dot[r][p], t[p], q[r * blocks + b].q + 4 * i);
+        }
+        for (size_t p = 0; p < P; p++) {
+            lanes d = l_f16((const uint16_t *)(const void *)k + (first + p) * TERN_LANES);
+            for (size_t r = 0; r < R; r++)
+                sum[r][p] = l_fma(l_mul(l_set(q[r * blocks + b].d), d), l_from_ints(dot[r][p]), sum[r][p]);
+        }
     }
-    for (; j < n; j += TERN_LANES, k += TERN_LANES * D)
-        for (size_t r = 0; r < R; r++) score_tile(s + r * lds + j, lds, q + r * D, k, D, 1, 1, 4);
+    for (size_t r = 0; r < R; r++)
+        for (size_t p = 0; p < P; p++) l_store(s + r * lds + (first + p) * TERN_LANES, sum[r][p]);
+}
+
+static void scores_q8_0(float *s, size_t lds, const tern_query_block *q, size_t R, const void *keys, size_t D, const void *ahead)
+{
+    enum { ROWS = TILE_ROWS < 6 ? TILE_ROWS : 6 };   /* two sums for each row and sixteen keys */
+    const size_t blocks = D / 32;
+    for (size_t r = 0; r < R; r += ROWS, ahead = keys)
+        for (size_t p = 0; p < TERN_KEYS / TERN_LANES; p += TILE_LANES) {
+#define TILE(rows) score8_tile(s + r * lds, lds, q + r * blocks, keys, blocks, rows, TILE_LANES, p, ahead)
+            BY_ROWS(R - r < ROWS ? R - r : ROWS, TILE)
+#undef TILE
+        }
 }
 
 static void softmax(float *s, size_t n, float *m, float *l)
@@ -371,7 +413,7 @@ static void softmax(float *s, size_t n, float *m, float *l)
 
     lanes sum = l_set(0), h = l_set(high);
     for (size_t j = 0; j < n; j += TERN_LANES) {
-        lanes e = l_exp(l_sub(l_load(s + j), h));
+        lanes e = l_exp_negative(l_sub(l_load(s + j), h));
         l_store(s + j, e);
         sum = l_add(sum, e);
     }
@@ -379,15 +421,22 @@ static void softmax(float *s, size_t n, float *m, float *l)
     *l = l_fold(sum);
 }
 
-/* R rows and W lanes of columns in registers through all n tokens. */
-INLINE void weigh_tile(float *o, const float *p, size_t ldp, const float *v, size_t n, size_t D, size_t R, size_t W)
+/* R rows and sixteens `first` to first + W - 1 of 32 columns in registers through all n tokens, `step` bytes apart. */
+INLINE void weigh_tile(float *o, const float *p, size_t ldp, const uint8_t *v, size_t step, size_t n, size_t D, size_t first,
+                       size_t R, size_t W, cache type, const uint8_t *ahead)
 {
-    lanes sum[4][WEIGH_COLUMNS];
+    lanes sum[TILE_ROWS][2];
+    o += first * TERN_LANES;
     for (size_t r = 0; r < R; r++)
         for (size_t w = 0; w < W; w++) sum[r][w] = l_load(o + r * D + w * TERN_LANES);
-    for (size_t j = 0; j < n; j++) {
-        lanes t[WEIGH_COLUMNS];
-        for (size_t w = 0; w < W; w++) t[w] = l_load(v + j * D + w * TERN_LANES);
+    for (size_t j = 0; j < n; j++, v += step) {
+        lanes t[2];
+        for (size_t w = 0; w < W; w++) {
+            if (type == CACHE_F32) t[w] = l_load((const float *)(const void *)v + (first + w) * TERN_LANES);
+            if (type == CACHE_F16) t[w] = l_f16((const uint16_t *)(const void *)v + (first + w) * TERN_LANES);
+            if (type == CACHE_Q8_0) t[w] = l_mul(l_set(l_half(v)), l_i8((const int8_t *)v + 2 + (first + w) * TERN_LANES));
+        }
+        __builtin_prefetch(ahead + j * (type == CACHE_F32 ? 128 : type == CACHE_F16 ? 64 : 34));
         for (size_t r = 0; r < R; r++) {
             lanes a = l_set(p[r * ldp + j]);
             for (size_t w = 0; w < W; w++) sum[r][w] = l_fma(a, t[w], sum[r][w]);
@@ -397,30 +446,56 @@ INLINE void weigh_tile(float *o, const float *p, size_t ldp, const float *v, siz
         for (size_t w = 0; w < W; w++) l_store(o + r * D + w * TERN_LANES, sum[r][w]);
 }
 
-static void weigh(float *o, const float *p, size_t ldp, size_t R, const float *v, size_t n, size_t D)
+INLINE void weigh(float *o, const float *p, size_t ldp, size_t R, const void *values, size_t n, size_t D, cache type, const void *ahead)
 {
+    const size_t two = type == CACHE_F32 ? 128 : type == CACHE_F16 ? 64 : 34, step = D * two / 32;   /* bytes of 32 columns, of a row */
+    const uint8_t *v = values, *next = ahead;
     size_t d = 0;
-    for (; d + WEIGH_COLUMNS * TERN_LANES <= D; d += WEIGH_COLUMNS * TERN_LANES) {
-        size_t r = 0;
-        for (; r + 4 <= R; r += 4) weigh_tile(o + r * D + d, p + r * ldp, ldp, v + d, n, D, 4, WEIGH_COLUMNS);
-        for (; r < R; r++) weigh_tile(o + r * D + d, p + r * ldp, ldp, v + d, n, D, 1, WEIGH_COLUMNS);
-    }
-    for (; d + TERN_LANES <= D; d += TERN_LANES) {
-        size_t r = 0;
-        for (; r + 4 <= R; r += 4) weigh_tile(o + r * D + d, p + r * ldp, ldp, v + d, n, D, 4, 1);
-        for (; r < R; r++) weigh_tile(o + r * D + d, p + r * ldp, ldp, v + d, n, D, 1, 1);
-    }
-    for (size_t r = 0; r < R; r++)
-        for (size_t c = d; c < D; c++) {
-            float sum = o[r * D + c];
-            for (size_t j = 0; j < n; j++) sum = fmaf(p[r * ldp + j], v[j * D + c], sum);
-            o[r * D + c] = sum;
+    for (; d + 32 <= D; d += 32, v += two, next += n * two)
+        for (size_t r = 0; r < R; r += TILE_ROWS) {
+            const uint8_t *fetch = r == 0 ? next : v;   /* once is enough: then lines that are near anyway */
+            for (size_t w = 0; w < 2; w += TILE_LANES) {
+#define TILE(rows) weigh_tile(o + r * D + d, p + r * ldp, ldp, v, step, n, D, w, rows, TILE_LANES, type, fetch)
+                BY_ROWS(FEWER(R - r), TILE)
+#undef TILE
+            }
+        }
+    if (type == CACHE_Q8_0) return;   /* D is a multiple of 32 */
+    for (; d + TERN_LANES <= D; d += TERN_LANES, v += two / 2)
+        for (size_t r = 0; r < R; r += TILE_ROWS) {
+#define TILE(rows) weigh_tile(o + r * D + d, p + r * ldp, ldp, v, step, n, D, 0, rows, 1, type, v)
+            BY_ROWS(FEWER(R - r), TILE)
+#undef TILE
+        }
+    for (; d < D; d++, v += two / 32)
+        for (size_t r = 0; r < R; r++) {
+            float sum = o[r * D + d];
+            for (size_t j = 0; j < n; j++) {
+                const void *x = v + j * step;
+                sum = fmaf(p[r * ldp + j], type == CACHE_F16 ? l_half(x) : *(const float *)x, sum);
+            }
+            o[r * D + d] = sum;
         }
 }
 
+static void weigh_f32(float *o, const float *p, size_t ldp, size_t R, const void *values, size_t n, size_t D, const void *ahead)
+{
+    weigh(o, p, ldp, R, values, n, D, CACHE_F32, ahead);
+}
+
+static void weigh_f16(float *o, const float *p, size_t ldp, size_t R, const void *values, size_t n, size_t D, const void *ahead)
+{
+    weigh(o, p, ldp, R, values, n, D, CACHE_F16, ahead);
+}
+
+static void weigh_q8_0(float *o, const float *p, size_t ldp, size_t R, const void *values, size_t n, size_t D, const void *ahead)
+{
+    weigh(o, p, ldp, R, values, n, D, CACHE_Q8_0, ahead);
+}
+
 #define TERN_VEC_TABLE {                                                                                         \
-    .load_f16 = load_f16, .store_f16 = store_f16, .load_q8_0 = load_q8_0, .add = add, .mul = mul,                \
-    .scale = scale, .softcap = softcap, .activate = activate, .glu = glu, .exp = exponential,                    \
-    .rmsnorm = rmsnorm, .layernorm = layernorm, .rotate = rotate, .panel = panel, .scores = scores,              \
-    .softmax = softmax, .weigh = weigh, .blend = blend,                                                          \
+    .load_f16 = load_f16, .store_f16 = store_f16, .add = add, .mul = mul, .scale = scale, .softcap = softcap,    \
+    .activate = activate, .glu = glu, .exp = exponential, .rmsnorm = rmsnorm, .layernorm = layernorm,            \
+    .rotate = rotate, .scores_f32 = scores_f32, .scores_f16 = scores_f16, .scores_q8_0 = scores_q8_0,            \
+    .softmax = softmax, .weigh_f32 = weigh_f32, .weigh_f16 = weigh_f16, .weigh_q8_0 = weigh_q8_0, .blend = blend, \
 }

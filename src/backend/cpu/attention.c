@@ -4,6 +4,8 @@
  *
  * The keys of a row are cut into spans at absolute multiples of TERN_SPAN. A span gives (m, l, o): its largest score,
  * the sum of e^(s-m), and the values weighted by e^(s-m), tokens ascending. Spans are folded in index order by merge().
+ * A score is one chain of FMAs of the scaled query and the key; with q8_0 keys the query is rounded to int8 in groups
+ * of 32 and the products are exact (kernel/vec.h).
  * That is one arithmetic for all: prompts run blocks of rows through their spans one after another, decoding a long
  * context spreads single spans over the threads, and a row gets the same bits either way.
  *
@@ -12,12 +14,13 @@
 #include "backend/plan.h"
 
 #include "kernel/vec.h"
+#include "quant/block.h"
 
 #include <math.h>
 #include <string.h>
 
 enum {
-    BLOCK_ROWS = 64,    /* R of a prompt's blocks, where G allows: reuse of a converted page, in L2 with D = 256 */
+    BLOCK_ROWS = 64,    /* R of a prompt's blocks, where G allows: reuse of a page, all in L2 with D = 256 */
     SLOTS      = 128,   /* spans that are in flight at once when decoding is spread over threads                */
 };
 
@@ -30,12 +33,14 @@ typedef struct block {
 
 /* What a thread works in. All rows are (R, ...). */
 typedef struct room {
-    float *q, *acc, *o;   /* (R,D) queries, folded spans, this span */
-    float *s;             /* (R,TERN_SPAN) scores, then weights     */
-    float *page, *panel;  /* (TERN_PAGE,D) keys or values in order; keys by sixteen */
-    float *m, *l;         /* (R) of acc */
+    float *q, *acc, *o;   /* (R,D) queries times the scale, folded spans, this span */
+    tern_query_block *q8; /* (R,D/32) the queries as int8, for q8_0 keys            */
+    float *s;             /* (R,TERN_SPAN) scores, then weights                     */
+    float *m, *l;         /* (R) of acc                                             */
     float *m_span, *l_span;
 } room;
+
+_Static_assert((int)TERN_PAGE == (int)TERN_KEYS, "vec.h scores whole pages");
 
 typedef struct context {
     const tern_run            *r;
@@ -59,14 +64,14 @@ static room room_at(const tern_attention_spec *a, uint8_t *memory, size_t *bytes
 {
     size_t R = block_rows(a) * (size_t)(a->H / a->K), D = (size_t)a->D, at = 0;
     float *p = (float *)(void *)memory;
-    size_t size[10] = { R * D, R * D, R * D, R * TERN_SPAN, TERN_PAGE * D, TERN_PAGE * D, R, R, R, R };
-    float *part[10];
-    for (int i = 0; i < 10; i++) {
+    size_t size[9] = { R * D, R * D, R * D, R * (D / 32) * (sizeof(tern_query_block) / sizeof(float)), R * TERN_SPAN, R, R, R, R };
+    float *part[9];
+    for (int i = 0; i < 9; i++) {
         part[i] = p ? p + at : NULL;
         at += round16(size[i]);
     }
     if (bytes) *bytes = at * sizeof(float);
-    return (room){ part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8], part[9] };
+    return (room){ part[0], part[1], part[2], (tern_query_block *)(void *)part[3], part[4], part[5], part[6], part[7], part[8] };
 }
 
 size_t tern_cpu_private_bytes(const tern_node *node)
@@ -79,22 +84,46 @@ size_t tern_cpu_private_bytes(const tern_node *node)
 
 /* --- the cache --- */
 
-static void store_row(const tern_vec_ops *vec, tern_type type, uint8_t *to, const float *x, size_t D)
+/* Keys of which 32 lie side by side, in elements of a size: x (n) goes to every TERN_PAGE-th place. */
+#define SCATTER(type, to, x, n) do {                                              \
+    for (size_t e_ = 0; e_ < (n); e_++) ((type *)(void *)(to))[e_ * TERN_PAGE] = (x)[e_]; \
+} while (0)
+
+enum { CHUNK = 256 };   /* elements that are converted at once, a multiple of 32 */
+
+/* Key x (D) becomes number `at` of the page whose keys of this head begin at `keys`. */
+static void store_key(const tern_vec_ops *vec, tern_type type, uint8_t *keys, size_t at, const float *x, size_t D)
+{
+    for (size_t d = 0; d < D; d += CHUNK, x += CHUNK) {
+        size_t n = D - d < CHUNK ? D - d : CHUNK;
+        switch (type) {
+        case TERN_TYPE_f32: SCATTER(float, keys + (d * TERN_PAGE + at) * sizeof(float), x, n); break;
+        case TERN_TYPE_f16: {
+            uint16_t half[CHUNK];
+            vec->store_f16(half, x, n);
+            SCATTER(uint16_t, keys + (d * TERN_PAGE + at) * sizeof *half, half, n);
+            break;
+        }
+        default: {
+            tern_block_q8_0 part[CHUNK / 32];
+            tern_types[type].quantize(part, x, NULL, NULL, n);
+            for (size_t b = 0; b < n / 32; b++) {
+                uint8_t *to = keys + (d / 32 + b) * TERN_PAGE * sizeof *part, code[32];
+                memcpy(to + at * sizeof part->d, &part[b].d, sizeof part->d);
+                for (int i = 0; i < 32; i++) code[i] = (uint8_t)(part[b].q[i] + 128);
+                for (size_t i = 0; i < 8; i++) memcpy(to + (sizeof part->d + 4 * i) * TERN_PAGE + 4 * at, code + 4 * i, 4);
+            }
+        }
+        }
+    }
+}
+
+static void store_value(const tern_vec_ops *vec, tern_type type, uint8_t *to, const float *x, size_t D)
 {
     switch (type) {
     case TERN_TYPE_f32: memcpy(to, x, D * sizeof *x); break;
     case TERN_TYPE_f16: vec->store_f16((uint16_t *)(void *)to, x, D); break;
     default: tern_types[type].quantize(to, x, NULL, NULL, D);
-    }
-}
-
-/* Rows of a head are contiguous in a page, so many convert at once. */
-static void load_rows(const tern_vec_ops *vec, tern_type type, float *to, const uint8_t *from, size_t n)
-{
-    switch (type) {
-    case TERN_TYPE_f32: memcpy(to, from, n * sizeof *to); break;
-    case TERN_TYPE_f16: vec->load_f16(to, (const uint16_t *)(const void *)from, n); break;
-    default: vec->load_q8_0(to, from, n);
     }
 }
 
@@ -109,8 +138,9 @@ static void append(const context *c, const tern_node *node, int i, int n)
         size_t  row = item / K, head = item % K;
         int32_t at = r->batch->position[row];
         const tern_sequence *q = r->batch->seq[row];
-        store_row(c->vec, s->type_k, tern_state_key(s, q, c->spec->layer, (int32_t)head, at), k + row * ldk + head * D, D);
-        store_row(c->vec, s->type_v, tern_state_val(s, q, c->spec->layer, (int32_t)head, at), v + row * ldv + head * D, D);
+        store_key(c->vec, s->type_k, tern_state_keys(s, q, c->spec->layer, (int32_t)head, at), (size_t)at % TERN_PAGE,
+                  k + row * ldk + head * D, D);
+        store_value(c->vec, s->type_v, tern_state_val(s, q, c->spec->layer, (int32_t)head, at), v + row * ldv + head * D, D);
     }
 }
 
@@ -142,20 +172,40 @@ static range keys_of_block(const context *c, const block *b)
 
 /* --- one span --- */
 
-/* Fill w->m_span, w->l_span and w->o for the rows of the block; m_span is -infinity where a row sees no key here. */
+static void scores(const context *c, const room *w, float *s, size_t R, const uint8_t *keys, const uint8_t *ahead)
+{
+    switch (c->r->state->type_k) {
+    case TERN_TYPE_f32: c->vec->scores_f32(s, TERN_SPAN, w->q, R, keys, c->D, ahead); break;
+    case TERN_TYPE_f16: c->vec->scores_f16(s, TERN_SPAN, w->q, R, keys, c->D, ahead); break;
+    default: c->vec->scores_q8_0(s, TERN_SPAN, w->q8, R, keys, c->D, ahead);
+    }
+}
+
+static void weigh(const context *c, float *o, const float *p, size_t R, const uint8_t *v, size_t n, const uint8_t *ahead)
+{
+    switch (c->r->state->type_v) {
+    case TERN_TYPE_f32: c->vec->weigh_f32(o, p, TERN_SPAN, R, v, n, c->D, ahead); break;
+    case TERN_TYPE_f16: c->vec->weigh_f16(o, p, TERN_SPAN, R, v, n, c->D, ahead); break;
+    default: c->vec->weigh_q8_0(o, p, TERN_SPAN, R, v, n, c->D, ahead);
+    }
+}
+
+/* Fill w->m_span, w->l_span and w->o for the rows of the block; m_span is -infinity where a row sees no key here.
+ * Each page that is worked on has the next one fetched: keys, then values, then the next span's first keys. */
 static void attend_span(const context *c, const block *b, const room *w, int32_t span)
 {
     const tern_state    *state = c->r->state;
     const tern_sequence *seq = c->r->batch->seq[b->row];
-    const size_t  G = c->G, D = c->D, R = b->rows * G;
+    const size_t  G = c->G, R = b->rows * G;
     const int32_t base = span * TERN_SPAN, layer = c->spec->layer, head = (int32_t)b->head;
-    const range   all = cut(keys_of_block(c, b), base, base + TERN_SPAN);
+    const range   whole = keys_of_block(c, b), all = cut(whole, base, base + TERN_SPAN);
+    const int32_t first = all.from / TERN_PAGE * TERN_PAGE;
 
-    for (int32_t t = all.from / TERN_PAGE * TERN_PAGE; t < all.to; t += TERN_PAGE) {
-        size_t n = round16((size_t)(all.to - t < TERN_PAGE ? all.to - t : TERN_PAGE));
-        load_rows(c->vec, state->type_k, w->page, tern_state_key(state, seq, layer, head, t), n * D);
-        c->vec->panel(w->panel, w->page, n, D);
-        c->vec->scores(w->s + (t - base), TERN_SPAN, w->q, R, w->panel, n, D);
+    for (int32_t t = first; t < all.to; t += TERN_PAGE) {
+        const uint8_t *keys  = tern_state_keys(state, seq, layer, head, t);
+        const uint8_t *ahead = t + TERN_PAGE < all.to ? tern_state_keys(state, seq, layer, head, t + TERN_PAGE)
+                                                      : tern_state_val(state, seq, layer, head, first);
+        scores(c, w, w->s + (t - base), R, keys, ahead);
     }
 
     /* Lane of a key: its position mod 16. Neighbours that the row does not see become -infinity, so e^s is 0. */
@@ -169,7 +219,6 @@ static void attend_span(const context *c, const block *b, const room *w, int32_t
                 w->m_span[x] = -INFINITY;
                 continue;
             }
-            c->vec->scale(s + from, s + from, c->spec->scale, (size_t)(to - from));
             if (c->spec->softcap > 0) c->vec->softcap(s + from, s + from, c->spec->softcap, (size_t)(to - from));
             for (int32_t t = from; t < k.from - base; t++) s[t] = -INFINITY;
             for (int32_t t = k.to - base; t < to; t++) s[t] = -INFINITY;
@@ -177,10 +226,12 @@ static void attend_span(const context *c, const block *b, const room *w, int32_t
         }
     }
 
-    memset(w->o, 0, R * D * sizeof *w->o);
-    for (int32_t t = all.from / TERN_PAGE * TERN_PAGE; t < all.to; t += TERN_PAGE) {
+    memset(w->o, 0, R * c->D * sizeof *w->o);
+    for (int32_t t = first; t < all.to; t += TERN_PAGE) {
         int32_t end = all.to - t < TERN_PAGE ? all.to : t + TERN_PAGE;
-        load_rows(c->vec, state->type_v, w->page, tern_state_val(state, seq, layer, head, t), (size_t)(end - t) * D);
+        const uint8_t *v = tern_state_val(state, seq, layer, head, t), *ahead = v;
+        if (end < all.to) ahead = tern_state_val(state, seq, layer, head, end);
+        else if (end < whole.to) ahead = tern_state_keys(state, seq, layer, head, end);
         for (size_t row = 0, next; row < b->rows; row = next) {   /* rows that see the same keys of this page go together */
             range k = cut(keys_of(c, b, row), t, end);
             for (next = row + 1; next < b->rows; next++) {
@@ -188,8 +239,8 @@ static void attend_span(const context *c, const block *b, const room *w, int32_t
                 if (other.from != k.from || other.to != k.to) break;
             }
             if (k.from < k.to)
-                c->vec->weigh(w->o + row * G * D, w->s + row * G * TERN_SPAN + (k.from - base), TERN_SPAN, (next - row) * G,
-                              w->page + (size_t)(k.from - t) * D, (size_t)(k.to - k.from), D);
+                weigh(c, w->o + row * G * c->D, w->s + row * G * TERN_SPAN + (k.from - base), (next - row) * G,
+                      v + (size_t)(k.from - t) * state->layer[layer].row_v, (size_t)(k.to - k.from), ahead);
         }
     }
 }
@@ -205,11 +256,30 @@ static void merge(const tern_vec_ops *vec, float *m, float *l, float *acc, float
     *m = top;
 }
 
+/* d is the largest magnitude / 127; halves round to even. */
+static tern_query_block query_block(const float *x)
+{
+    tern_query_block b = {0};
+    float most = 0;
+    for (int i = 0; i < 32; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    b.d = most / 127;
+    float inverse = b.d > 0 ? 1 / b.d : 0;
+    for (int i = 0; i < 32; i++) {
+        const float magic = 0x1.8p23f;   /* adding it rounds */
+        float n = (x[i] * inverse + magic) - magic;
+        b.q[i] = (int8_t)(n > 127 ? 127 : n < -127 ? -127 : n == n ? n : 0);
+        b.sum += b.q[i];
+    }
+    return b;
+}
+
 static void take_queries(const context *c, const block *b, const room *w)
 {
     const size_t width = c->G * c->D;
     for (size_t row = 0; row < b->rows; row++)
-        memcpy(w->q + row * width, c->q + (b->row + row) * c->ldq + b->head * width, width * sizeof *w->q);
+        c->vec->scale(w->q + row * width, c->q + (b->row + row) * c->ldq + b->head * width, c->spec->scale, width);
+    if (c->r->state->type_k == TERN_TYPE_q8_0)
+        for (size_t i = 0; i < b->rows * width / 32; i++) w->q8[i] = query_block(w->q + 32 * i);
 }
 
 /* Where the result of query head g of the block's key/value head goes. */

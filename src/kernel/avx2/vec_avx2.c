@@ -4,6 +4,7 @@
 #include "base/half.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 typedef struct lanes { __m256 a, b; } lanes;
 
@@ -71,43 +72,34 @@ static inline float l_fold(lanes x)
     b = _mm_add_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
 }
-/* out[i] = column i of rows x[0..7], each row a register. */
-static inline void transpose8(__m256 *out, const __m256 *x)
+static inline float l_half(const void *p) { return _cvtsh_ss(*(const uint16_t *)p); }
+
+typedef struct ints { __m256i a, b; } ints;
+typedef struct codes { __m256i a, b; } codes;
+
+static inline ints i_start(int32_t sum) { return (ints){ _mm256_setzero_si256(), _mm256_setzero_si256() }; }
+static inline codes c_load(const uint8_t *p)
 {
-    __m256 a[8], b[8];
-    for (int i = 0; i < 8; i += 2) {
-        a[i]     = _mm256_unpacklo_ps(x[i], x[i + 1]);
-        a[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        b[i]     = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
-        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
-        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
-        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; i++) {
-        out[i]     = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
-        out[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
-    }
+    const __m256i bias = _mm256_set1_epi8(-128);
+    return (codes){ _mm256_xor_si256(bias, _mm256_loadu_si256((const __m256i *)(const void *)p)),
+                    _mm256_xor_si256(bias, _mm256_loadu_si256((const __m256i *)(const void *)(p + 32))) };
 }
-static inline void l_transpose(lanes *x)
+/* |c| times q with the sign of c: pairs stay below 2 128 127, which int16 holds. */
+static inline __m256i dot4(__m256i x, __m256i c, __m256i q)
 {
-    __m256 in[8], out[4][8];   /* quarters: rows 0..7 columns 0..7, then columns 8..15; rows 8..15 the same */
-    for (int part = 0; part < 4; part++) {
-        for (int i = 0; i < 8; i++) {
-            const lanes *row = &x[part / 2 * 8 + i];
-            in[i] = part % 2 ? row->b : row->a;
-        }
-        transpose8(out[part], in);
-    }
-    for (int i = 0; i < 8; i++) {
-        x[i]     = (lanes){ out[0][i], out[2][i] };
-        x[i + 8] = (lanes){ out[1][i], out[3][i] };
-    }
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(c), _mm256_sign_epi8(q, c));
+    return _mm256_add_epi32(x, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
-#define WEIGH_COLUMNS 1
-#define SCORE_PANELS  1
-#define SCORE_SUMS    1
+static inline ints i_dot4(ints x, codes c, const int8_t *q)
+{
+    int32_t bytes;
+    memcpy(&bytes, q, sizeof bytes);
+    __m256i four = _mm256_set1_epi32(bytes);
+    return (ints){ dot4(x.a, c.a, four), dot4(x.b, c.b, four) };
+}
+static inline lanes l_from_ints(ints x) { return (lanes){ _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b) }; }
+#define TILE_ROWS  4
+#define TILE_LANES 1
 
 #include "kernel/vec_body.h"
 

@@ -4,6 +4,7 @@
 #include "base/half.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 typedef __m512 lanes;
 
@@ -51,32 +52,22 @@ static inline float l_fold(lanes x)
     b = _mm_add_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
 }
-/* Pairs, then fours inside each quarter, then the quarters. */
-static inline void l_transpose(lanes *x)
+static inline float l_half(const void *p) { return _cvtsh_ss(*(const uint16_t *)p); }
+
+typedef __m512i ints, codes;
+
+/* The instruction multiplies unsigned codes, 128 too large, so counting starts 128 times the sum of q lower. */
+static inline ints i_start(int32_t sum) { return _mm512_set1_epi32(-128 * sum); }
+static inline codes c_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
+static inline ints i_dot4(ints x, codes c, const int8_t *q)
 {
-    __m512 a[16], b[16];
-    for (int i = 0; i < 16; i += 2) {
-        a[i]     = _mm512_unpacklo_ps(x[i], x[i + 1]);
-        a[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        b[i]     = _mm512_shuffle_ps(a[i], a[i + 2], 0x44);
-        b[i + 1] = _mm512_shuffle_ps(a[i], a[i + 2], 0xee);
-        b[i + 2] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0x44);
-        b[i + 3] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; i++) {   /* b[4g+i]: columns i, i+4, i+8, i+12 of rows 4g..4g+3 */
-        __m512 p = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88), q = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
-        __m512 r = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xdd), s = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xdd);
-        x[i]      = _mm512_shuffle_f32x4(p, q, 0x88);
-        x[i + 8]  = _mm512_shuffle_f32x4(p, q, 0xdd);
-        x[i + 4]  = _mm512_shuffle_f32x4(r, s, 0x88);
-        x[i + 12] = _mm512_shuffle_f32x4(r, s, 0xdd);
-    }
+    int32_t four;
+    memcpy(&four, q, sizeof four);
+    return _mm512_dpbusd_epi32(x, c, _mm512_set1_epi32(four));
 }
-#define WEIGH_COLUMNS 4
-#define SCORE_PANELS  2
-#define SCORE_SUMS    2
+static inline lanes l_from_ints(ints x) { return _mm512_cvtepi32_ps(x); }
+#define TILE_ROWS  8
+#define TILE_LANES 2
 
 #include "kernel/vec_body.h"
 

@@ -4,6 +4,7 @@
 #include "base/half.h"
 
 #include <arm_neon.h>
+#include <string.h>
 
 typedef struct lanes { float32x4_t v[4]; } lanes;
 
@@ -55,24 +56,29 @@ static inline float l_fold(lanes x)
     float32x2_t b = vadd_f32(vget_low_f32(a), vget_high_f32(a));
     return vget_lane_f32(b, 0) + vget_lane_f32(b, 1);
 }
-static inline void l_transpose(lanes *x)
+static inline float l_half(const void *p) { return tern_f16_to_f32(*(const uint16_t *)p); }
+
+typedef struct ints { int32x4_t v[4]; } ints;
+typedef struct codes { int8x16_t v[4]; } codes;
+
+static inline ints i_start(int32_t sum) { return (ints){{ vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0) }}; }
+static inline codes c_load(const uint8_t *p)
 {
-    lanes y[TERN_LANES];
-    for (int r = 0; r < 4; r++)
-        for (int c = 0; c < 4; c++) {   /* the 4x4 square of rows 4r.., columns 4c.. goes to (c, r) */
-            float32x4_t a = x[4 * r].v[c], b = x[4 * r + 1].v[c], d = x[4 * r + 2].v[c], e = x[4 * r + 3].v[c];
-            float64x2_t p = vreinterpretq_f64_f32(vtrn1q_f32(a, b)), q = vreinterpretq_f64_f32(vtrn2q_f32(a, b));
-            float64x2_t s = vreinterpretq_f64_f32(vtrn1q_f32(d, e)), t = vreinterpretq_f64_f32(vtrn2q_f32(d, e));
-            y[4 * c].v[r]     = vreinterpretq_f32_f64(vtrn1q_f64(p, s));
-            y[4 * c + 1].v[r] = vreinterpretq_f32_f64(vtrn1q_f64(q, t));
-            y[4 * c + 2].v[r] = vreinterpretq_f32_f64(vtrn2q_f64(p, s));
-            y[4 * c + 3].v[r] = vreinterpretq_f32_f64(vtrn2q_f64(q, t));
-        }
-    for (int i = 0; i < TERN_LANES; i++) x[i] = y[i];
+    codes c;
+    for (int i = 0; i < 4; i++) c.v[i] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(p + 16 * i), vdupq_n_u8(128)));
+    return c;
 }
-#define WEIGH_COLUMNS 1
-#define SCORE_PANELS  1
-#define SCORE_SUMS    1
+static inline ints i_dot4(ints x, codes c, const int8_t *q)
+{
+    int32_t bytes;
+    memcpy(&bytes, q, sizeof bytes);
+    int8x16_t four = vreinterpretq_s8_s32(vdupq_n_s32(bytes));
+    for (int i = 0; i < 4; i++) x.v[i] = vdotq_s32(x.v[i], c.v[i], four);
+    return x;
+}
+static inline lanes l_from_ints(ints x) { FOUR(vcvtq_f32_s32(x.v[i])); }
+#define TILE_ROWS  4
+#define TILE_LANES 1
 
 #include "kernel/vec_body.h"
 
