@@ -116,4 +116,22 @@ PYTHON
 if [ "$edit" = 1 ]; then
     grep -q "Tell" "$WORK/state/tern/history" || bad "no history in $WORK/state/tern"
 fi
+
+# a model that becomes shorter while it is used ends the program with a line, not with a crash
+cp "$D/stories260K.bin" "$WORK/short.bin"
+mkfifo "$WORK/lines"
+"$TERN" chat -m "$WORK/short.bin" --tokenizer "$D/tok512.bin" --template chatml -n 5 <"$WORK/lines" >"$WORK/out" 2>"$WORK/err" &
+pid=$!
+exec 7>"$WORK/lines"
+echo /stats >&7
+for i in $(seq 200); do
+    grep -q messages "$WORK/err" && break
+    sleep 0.05
+done
+truncate -s 1000 "$WORK/short.bin"
+echo Hello >&7
+exec 7>&-
+wait $pid
+code=$?
+[ $code = 1 ] && grep -q "became shorter" "$WORK/err" || bad "a model cut while it is used: code $code, $(cat "$WORK/err")"
 finish

@@ -4,6 +4,7 @@
 #include "base/cpu.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -266,9 +267,31 @@ static int check_level(tern_cli *c)
     return tern_cli_usage(c, "the environment variable TERN_ISA is '%.40s'; this machine has %s", level, known);
 }
 
+/* A program may be started without its first three descriptors. The next file opened would become standard error, and
+ * what is said there part of it. */
+static void fill_descriptors(void)
+{
+    int fd;
+    do fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO) close(fd);
+}
+
+/* Files are mapped: one that becomes shorter, or that the disk cannot read, is noticed where it is used. */
+static void on_lost_file(int number)
+{
+    static const char line[] = "tern: a file that is being read became shorter or cannot be read any more\n";
+    (void)number;
+    ssize_t n = write(STDERR_FILENO, line, sizeof line - 1);
+    (void)n;
+    _exit(TERN_EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
     tern_cli c = {0};
+    fill_descriptors();
+    signal(SIGBUS, on_lost_file);
     signal(SIGXFSZ, SIG_IGN);   /* a file over the limit is an error of write(), after which files are cleaned up */
     if (argc < 2) {
         tern_help_program(stderr);

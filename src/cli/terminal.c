@@ -27,7 +27,10 @@ void tern_interrupt_watch(int allowed)
     memset(&a, 0, sizeof a);
     a.sa_handler = on_interrupt;   /* no SA_RESTART: a read from the terminal returns */
     sigaction(SIGINT, &a, NULL);
-    if (allowed == 1) sigaction(SIGTERM, &a, NULL);   /* work in pieces ends cleanly for a supervisor, too */
+    if (allowed != 1) return;
+    sigaction(SIGTERM, &a, NULL);   /* work in pieces ends cleanly for a supervisor, too, */
+    struct sigaction was;           /* and when its terminal goes away, unless nohup wants it to go on */
+    if (sigaction(SIGHUP, NULL, &was) == 0 && was.sa_handler != SIG_IGN) sigaction(SIGHUP, &a, NULL);
 }
 
 bool tern_interrupted(void) { return interrupts != 0; }
