@@ -66,4 +66,39 @@ done_before=$(wc -l <"$WORK/killed.out")
 run 0 batch $M "$WORK/many.txt" "$WORK/killed.out"
 cmp -s "$WORK/whole.out" "$WORK/killed.out" || bad "after a kill at $done_before of 60 lines the file differs"
 echo "killed after $done_before of 60 lines"
+
+# a file that tern batch did not make is left as it is, be it one line without an end, or IN itself
+printf 'one precious line' >"$WORK/precious"
+refused 1 "was not made by 'tern batch'" batch $M "$WORK/p.txt" "$WORK/precious"
+[ "$(cat "$WORK/precious")" = "one precious line" ] || bad "batch overwrote a file of somebody else's: $(cat "$WORK/precious")"
+printf 'The cat' >"$WORK/self.txt"
+refused 2 "OUT must not be IN" batch $M "$WORK/self.txt" "$WORK/self.txt"
+[ "$(cat "$WORK/self.txt")" = "The cat" ] || bad "batch overwrote its input"
+
+# only one run at a time writes a file
+if command -v flock >/dev/null; then
+    head -1 "$WORK/txt.out" >"$WORK/locked.out"
+    exec 7<"$WORK/locked.out"
+    flock 7
+    run 1 batch $M "$WORK/p.txt" "$WORK/locked.out"
+    grep -q "another run is writing it" "$WORK/err" || bad "two runs write one file: $(cat "$WORK/err")"
+    [ "$(wc -l <"$WORK/locked.out")" = 1 ] || bad "the second run wrote"
+    exec 7<&-
+fi
+
+# without a standard error, what is said there must not reach the file
+"$TERN" batch $M "$WORK/p.txt" "$WORK/quiet.out" 2>&- </dev/null || bad "batch without standard error fails"
+cmp -s "$WORK/txt.out" "$WORK/quiet.out" || bad "without standard error: $(tail -c 200 "$WORK/quiet.out")"
+
+# the terminal goes away: half an answer is not written
+"$TERN" batch $M -n 200 --ignore-eos "$WORK/p.txt" "$WORK/hup.out" >/dev/null 2>&1 </dev/null &
+pid=$!
+for i in $(seq 100); do
+    [ -s "$WORK/hup.out" ] && break
+    sleep 0.02
+done
+kill -HUP $pid
+wait $pid
+code=$?
+[ $code = 130 ] || [ $code = 0 ] || bad "after a hangup: code $code"
 finish

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct batch_options {
@@ -176,13 +178,14 @@ static tern_status read_inputs(batch *b, const char *path, const tern_map *map, 
 
 /* --- results --- */
 
-/* Mark what an earlier run wrote to `path`. *size receives the bytes of its whole lines. */
-static tern_status resume(batch *b, const char *path, off_t *size, tern_error *err)
+/* Mark what an earlier run wrote to `path`. *size receives the bytes of its whole lines, *all those of the file. */
+static tern_status resume(batch *b, const char *path, off_t *size, off_t *all, tern_error *err)
 {
     tern_map    map;
     tern_status st = TERN_OK;
     tern_text   line, rest;
-    *size = 0;
+    static const char head[] = "{\"index\":";   /* of every line */
+    *size = *all = 0;
     if (!tern_path_exists(path)) return TERN_OK;
     if (tern_map_open(path, &map, err) != TERN_OK) return err->code == TERN_ERR_FORMAT ? TERN_OK : err->code;   /* empty is fine */
     rest = (tern_text){ (const char *)map.data, map.size };
@@ -211,7 +214,11 @@ static tern_status resume(batch *b, const char *path, off_t *size, tern_error *e
         b->failed += !b->done[i] && failed;
         b->done[i] = true;
     }
+    /* what a kill cut off goes away, what somebody else wrote does not */
+    if (st == TERN_OK && memcmp(rest.data, head, rest.size < sizeof head - 1 ? rest.size : sizeof head - 1) != 0)
+        st = tern_fail(err, TERN_ERR_FORMAT, "'%s' exists and was not made by 'tern batch': name another file", path);
     *size = (off_t)(map.size - rest.size);
+    *all = (off_t)map.size;
     tern_map_close(&map);
     return st;
 }
@@ -231,6 +238,20 @@ static tern_status write_line(int fd, const char *path, json_t *line, tern_error
     }
     free(text);   /* jansson's */
     return at == n ? TERN_OK : tern_fail(err, TERN_ERR_IO, "cannot write '%s': %s", path, strerror(errno));
+}
+
+/* Open OUT for this run alone, with the first `size` of the `all` bytes that it had. */
+static tern_status open_results(const char *path, off_t size, off_t all, int *fd, tern_error *err)
+{
+    struct stat sb;
+    *fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (*fd >= 0 && flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return tern_fail(err, TERN_ERR_IO, "cannot write '%s': another run is writing it", path);
+    if (*fd >= 0 && fstat(*fd, &sb) == 0 && sb.st_size != all)
+        return tern_fail(err, TERN_ERR_IO, "cannot write '%s': another run wrote it meanwhile", path);
+    if (*fd < 0 || ftruncate(*fd, size) != 0 || lseek(*fd, size, SEEK_SET) < 0)
+        return tern_fail(err, TERN_ERR_IO, "cannot write '%s': %s", path, strerror(errno));
+    return TERN_OK;
 }
 
 static bool on_text(void *user, const char *text, size_t size) { return tern_vec_append(&((batch *)user)->reply, text, size); }
@@ -315,10 +336,11 @@ static int run(tern_cli *c)
     tern_map       map = {0};
     const char    *in = c->operand[0], *out = c->operand[1];
     int            fd = -1;
-    off_t          size = 0;
+    off_t          size = 0, all = 0;
     int code = tern_prepare_text(c, &o->text);
     if (code) return code;
     if (strcmp(out, "-") == 0) return tern_cli_usage(c, "OUT must be a file, so that a stopped run can go on: '-' is none");
+    if (tern_path_same(in, out)) return tern_cli_usage(c, "OUT must not be IN: '%s'", out);
     tern_vec_init(&b.inputs, NULL, sizeof(input));
     tern_vec_init(&b.reply, NULL, 1);
     tern_bar_init(&b.bar, c);
@@ -327,7 +349,7 @@ static int run(tern_cli *c)
         goto done;
     }
     b.done = TERN_NEW(&c->arena, bool, b.inputs.n + 1);
-    if (!b.done || resume(&b, out, &size, &err) != TERN_OK) {
+    if (!b.done || resume(&b, out, &size, &all, &err) != TERN_OK) {
         code = b.done ? tern_cli_fail(c, &err) : tern_cli_failf(c, "out of memory");
         goto done;
     }
@@ -341,10 +363,8 @@ static int run(tern_cli *c)
     if (!code) code = tern_open_session(c, &o->text, model, &session);
     if (!code) code = tern_open_template(c, &o->text, model, &chat);
     if (code) goto done;
-    fd = open(out, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    /* A line that a kill cut in two goes away. */
-    if (fd < 0 || ftruncate(fd, size) != 0 || lseek(fd, size, SEEK_SET) < 0) {
-        code = tern_cli_failf(c, "cannot write '%s': %s", out, strerror(errno));
+    if (open_results(out, size, all, &fd, &err) != TERN_OK) {
+        code = tern_cli_fail(c, &err);
         goto done;
     }
     code = work(&b, o, session, chat, fd, out);
