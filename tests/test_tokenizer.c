@@ -557,6 +557,49 @@ TEST(interface)
     CHECK(tern_tokenizer_open("/nonexistent", NULL, NULL, &t, &err) == TERN_ERR_IO);
 }
 
+/* --- files that ask for more than they are --- */
+
+/* A file of these bytes, which may go on as a hole. */
+static tern_status open_text(const char *name, const char *data, size_t size, off_t end, tern_tokenizer **t)
+{
+    char path[200];
+    snprintf(path, sizeof path, "/tmp/tern-test-%d-%s", (int)getpid(), name);
+    FILE *f = fopen(path, "wb");
+    CHECK(f && fwrite(data, 1, size, f) == size && fclose(f) == 0);
+    if (end) CHECK(truncate(path, end) == 0);
+    tern_status st = tern_tokenizer_open(path, NULL, NULL, t, &err);
+    unlink(path);
+    return st;
+}
+
+TEST(normalisers_have_a_limit)
+{
+    /* eight steps, each of which makes 32 letters of one: a letter would become 2^40 */
+    char   file[4096], text[64];
+    size_t n = 0, got;
+    int32_t id[4096];
+    tern_tokenizer *t;
+    memset(text, 'a', sizeof text);
+    n += (size_t)snprintf(file + n, sizeof file - n, "{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [");
+    for (int i = 0; i < 8; i++)
+        n += (size_t)snprintf(file + n, sizeof file - n, "%s{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"%.32s\"}",
+                              i ? ", " : "", text);
+    n += (size_t)snprintf(file + n, sizeof file - n, "]}, \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": []}}");
+    OK(open_text("growth.json", file, n, 0, &t));
+    CHECK(tern_encode(t, "a", 1, 0, id, TERN_COUNT(id), &got, &err) == TERN_ERR_FORMAT && strstr(err.message, "64 times"));
+    OK(tern_encode(t, "b", 1, 0, id, TERN_COUNT(id), &got, &err));
+    CHECK(got == 1 && id[0] == 1);
+    tern_tokenizer_close(t);
+}
+
+/* Zeros are tokens of no bytes to one reader and fields of no number to another: neither may read to the end. */
+TEST(holes_are_no_vocabularies)
+{
+    tern_tokenizer *t;
+    CHECK(open_text("hole.bin", "\2\0\0\0\0\0\0\0\1\0\0\0a", 13, (off_t)1 << 36, &t) == TERN_ERR_FORMAT && strstr(err.message, "at most"));
+    CHECK(open_text("hole.model", "\x0a\x03\x0a\x01" "a", 5, (off_t)1 << 36, &t) == TERN_ERR_FORMAT);
+}
+
 /* --- memory that runs out --- */
 
 typedef struct meter { size_t now, calls, fail_at; } meter;
@@ -632,7 +675,8 @@ int main(void)
         cmocka_unit_test(golden_vectors), cmocka_unit_test(golden_vectors_through_gguf), cmocka_unit_test(ggml_vocabularies),
         cmocka_unit_test(published_encodings), cmocka_unit_test(bert_questions), cmocka_unit_test(ggml_prompts), cmocka_unit_test(llama2c),
         cmocka_unit_test(scanners_equal_patterns), cmocka_unit_test(merges_equal_definition), cmocka_unit_test(bytes_round_trip),
-        cmocka_unit_test(interface), cmocka_unit_test(every_allocation_fails),
+        cmocka_unit_test(interface), cmocka_unit_test(normalisers_have_a_limit), cmocka_unit_test(holes_are_no_vocabularies),
+        cmocka_unit_test(every_allocation_fails),
     };
     return RUN(tests);
 }

@@ -14,6 +14,7 @@ enum {
     TERN_MAX_ARRAY_DEPTH   = 4,          /* arrays in arrays, in GGUF metadata             */
     TERN_MAX_VOCAB         = 1 << 24,    /* tokens of a vocabulary                         */
     TERN_MAX_TOKEN_BYTES   = 1 << 16,    /* bytes of one token                             */
+    TERN_MAX_GROWTH        = 64,         /* normalised text is at most so many times as long, and 64 KiB more */
     TERN_MAX_LAYERS        = 1 << 14,
     TERN_MAX_WIDTH         = 1 << 24,    /* model, feed-forward and head widths            */
     TERN_MAX_CONTEXT       = 1 << 27,    /* tokens of a context                            */

@@ -132,12 +132,16 @@ tern_status tern_sentencepiece_normalise(const tern_tokenizer *t, const tern_nor
         }
         at += used;
         if (!s->extra) after_space = false;
+        if (v.n > tern_normal_limit(text.size)) {
+            st = tern_normal_too_long(err);
+            break;
+        }
     }
     if (s->extra)
         while (ends_in_space(&v, space, space_size)) v.n -= space_size;
     if (ok && s->prefix && prefix && s->suffix) ok = tern_vec_append(&v, space, space_size);
     if (ok) *out = tern_arena_copy(scratch, (tern_text){ v.data, v.n });
-    if (!ok || !out->data) st = tern_no_memory(err, "normalising");
+    if (st == TERN_OK && (!ok || !out->data)) st = tern_no_memory(err, "normalising");
     tern_vec_clear(&v);
     return st;
 }

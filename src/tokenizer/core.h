@@ -272,6 +272,10 @@ tern_status tern_no_memory(tern_error *err, const char *what);
 
 /* --- normalise.c, charsmap.c --- */
 /* Apply every step; `out` borrows from text or from the scratch arena. */
+/* Bytes that `size` bytes may become, and the error when they become more. A step may add to a text, and a file may have
+ * many steps: without a limit a small file makes a short text fill the memory. */
+size_t tern_normal_limit(size_t size);
+tern_status tern_normal_too_long(tern_error *err);
 TERN_USE_RESULT tern_status tern_normalise(const tern_tokenizer *t, tern_arena *scratch, tern_text text, bool prefix,
                                            tern_text *out, tern_error *err);
 /* The longest key of the map at the head of s: its replacement, and the bytes it covers (0: none). */

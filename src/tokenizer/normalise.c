@@ -2,9 +2,21 @@
 #include "tokenizer/core.h"
 #include "tokenizer/unicode.h"
 
-typedef struct buffer { tern_vec v; bool ok; } buffer;
+typedef struct buffer { tern_vec v; size_t limit; bool ok, over; } buffer;   /* over: more than `limit` bytes */
 
-static void put(buffer *b, const char *s, size_t n) { b->ok = b->ok && tern_vec_append(&b->v, s, n); }
+static void put(buffer *b, const char *s, size_t n)
+{
+    if (b->ok && n > b->limit - b->v.n) b->over = true;
+    b->ok = b->ok && !b->over && tern_vec_append(&b->v, s, n);
+}
+
+size_t tern_normal_limit(size_t size) { return (size + 1024) * TERN_MAX_GROWTH; }
+
+tern_status tern_normal_too_long(tern_error *err)
+{
+    return tern_fail(err, TERN_ERR_FORMAT, "the normaliser makes a text more than %d times as long", TERN_MAX_GROWTH);
+}
+
 static void put_cp(buffer *b, int32_t cp)
 {
     char c[4];
@@ -263,8 +275,7 @@ tern_status tern_normalise(const tern_tokenizer *t, tern_arena *scratch, tern_te
             continue;
         }
         if (in.size == 0 || (s->kind <= TERN_NORM_NFKD && ascii(in))) continue;
-        out = (buffer){ .ok = true };
-        more = (buffer){ .ok = true };
+        out = more = (buffer){ .limit = tern_normal_limit(text.size), .ok = true };
         tern_vec_init(&out.v, t->mem, 1);
         tern_vec_init(&more.v, t->mem, 1);
         out.ok = tern_vec_reserve(&out.v, in.size + 16);
@@ -301,6 +312,7 @@ tern_status tern_normalise(const tern_tokenizer *t, tern_arena *scratch, tern_te
             break;
         default: each(s, in, &out);
         }
+        if (out.over || more.over) st = tern_normal_too_long(err);
         if (st == TERN_OK && !out.ok) st = tern_no_memory(err, "normalising");
         if (st == TERN_OK) {
             *result = tern_arena_copy(scratch, (tern_text){ out.v.data, out.v.n });

@@ -25,7 +25,7 @@ static tern_status read(tern_tokenizer *t, const char *path, const uint8_t *data
     tern_vec spelled;
     tern_vec_init(&spelled, t->mem, 1);
     (void)tern_cursor_u32(&c);
-    while (tern_cursor_left(&c) && !c.failed) {
+    while (tern_cursor_left(&c) && !c.failed && V <= TERN_MAX_VOCAB) {
         (void)tern_cursor_f32(&c);
         (void)tern_cursor_take(&c, tern_cursor_u32(&c));
         V++;

@@ -34,6 +34,7 @@ static bool next(tern_cursor *c, field *f)
         break;
     default: c->failed = true;
     }
+    if (f->number == 0) c->failed = true;   /* no field has it: zeros, not a protocol buffer */
     return !c->failed;
 }
 
