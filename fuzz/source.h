@@ -9,11 +9,15 @@
 
 #include <string.h>
 
-static inline uint64_t fuzz_read(const void *p, size_t n)
+/* Reads all n bytes, by memcpy: the sanitizer checks each piece at once, and a byte costs no step of the loop. */
+static inline void fuzz_read(const void *p, size_t n)
 {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < n; i++) sum = sum * 31 + ((const uint8_t *)p)[i];
-    return sum;
+    static char piece[4096];
+    for (size_t i = 0, k; i < n; i += k) {
+        k = n - i < sizeof piece ? n - i : sizeof piece;
+        memcpy(piece, (const char *)p + i, k);
+        __asm__ volatile("" : : "r"(piece) : "memory");   /* the copy is not left out */
+    }
 }
 
 static inline void fuzz_check_meta(const tern_meta *m, int depth)
