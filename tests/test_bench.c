@@ -85,8 +85,12 @@ TEST(energy_is_that_of_packages_and_memory)
 /* Adds 0.5 J to the package between the runs of a benchmark, when nothing may be counted. */
 static bool between(void *user, const char *what, const char *unit, uint64_t done, uint64_t total)
 {
+    static char now[64];
     int *calls = user;
-    char text[32];
+    char text[64];
+    snprintf(text, sizeof text, "%s %d", what, (int)done);
+    if (strcmp(text, now) == 0) return true;   /* asked again within a run */
+    strcpy(now, text);
     snprintf(text, sizeof text, "%d\n", 500000 * ++*calls);
     put("intel-rapl:0", "energy_uj", text);
     return true;
@@ -131,6 +135,37 @@ TEST(lines_say_what_was_asked_for)
     tern_model_close(m);
 }
 
+typedef struct stopper { int calls, stop_at; } stopper;
+
+static bool stop_at(void *user, const char *what, const char *unit, uint64_t done, uint64_t total)
+{
+    stopper *s = user;
+    return ++s->calls != s->stop_at;
+}
+
+/* A benchmark asks whether to go on after every pass and every decoded token, and stops when told to. */
+TEST(stops_within_a_run)
+{
+    tern_error  err;
+    tern_model *m;
+    tern_bench_result r[2];
+    size_t  n;
+    stopper s = { .stop_at = -1 };
+    const char *path = tiny_model(TERN_TYPE_q8_0, 5);
+    OK(tern_model_open(path, NULL, &m, &err));
+    unlink(path);
+    tern_bench_options o = { .prompt = { { 40 }, 1 }, .generate = 5, .depth = 8, .n_batch = 4, .repeat = 1, .alternate = 1, .threads = 1,
+                             .progress = stop_at, .user = &s };
+    OK(tern_bench_model(m, &o, r, TERN_COUNT(r), &n, &err));
+    CHECK_MSG(s.calls > 2 * 40 / 4 + 5, "%d calls", s.calls);
+    for (int last = s.calls, k = 1; k <= last; k += 1 + last / 9) {
+        s = (stopper){ .stop_at = k };
+        CHECK(tern_bench_model(m, &o, r, TERN_COUNT(r), &n, &err) == TERN_ERR_CANCELLED);
+        CHECK(s.calls == k);
+    }
+    tern_model_close(m);
+}
+
 /* Every level has loops of the kinds that it names. */
 TEST(limits_of_every_level)
 {
@@ -152,7 +187,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(energy_is_that_of_packages_and_memory), cmocka_unit_test(lines_say_what_was_asked_for),
-        cmocka_unit_test(limits_of_every_level),
+        cmocka_unit_test(stops_within_a_run), cmocka_unit_test(limits_of_every_level),
     };
     return RUN(tests);
 }

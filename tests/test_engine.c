@@ -254,10 +254,26 @@ TEST(every_allocation_of_a_session_may_fail)
     tern_model_close(m);
 }
 
+/* Left to itself, a model of a few hundred kilobytes takes one thread; asked for three, three. */
+TEST(small_models_take_one_thread)
+{
+    tern_error err;
+    tern_model *m = open_tiny(TERN_TYPE_q8_0);
+    tern_engine *e;
+    const struct { int asked, got; } want[] = { { 0, 1 }, { 1, 1 }, { 3, 3 } };
+    for (size_t i = 0; i < TERN_COUNT(want); i++) {
+        OK(tern_engine_open(m, &(tern_engine_options){ .n_tokens = 64, .threads = want[i].asked }, &e, &err));
+        CHECK(tern_pool_threads(tern_engine_pool(e)) == want[i].got);
+        tern_engine_close(e);
+    }
+    tern_model_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_whatever_the_batch_and_threads), cmocka_unit_test(neighbours_do_not_matter),
+        cmocka_unit_test(small_models_take_one_thread),
         cmocka_unit_test(decoding_side_by_side_equals_alone),
         cmocka_unit_test(bad_rows_change_nothing), cmocka_unit_test(the_token_loop_allocates_nothing),
         cmocka_unit_test(every_allocation_of_a_session_may_fail),

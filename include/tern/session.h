@@ -14,7 +14,7 @@ typedef struct tern_session tern_session;   /* a key/value cache and a position 
 typedef struct tern_session_options {
     int32_t n_context;    /* tokens the cache holds.  0: what the model was trained with, at most 8192 */
     int32_t n_batch;      /* tokens per pass while reading a prompt.  0: 512                           */
-    int32_t threads;      /* 0: every processor this process may use                                   */
+    int32_t threads;      /* 0: every processor this process may use; one for models of up to 2 MiB  */
     const char *cache;    /* storage type of keys and values: "f32", "f16", "q8_0".  NULL: "f16"       */
     const tern_allocator *mem;
 } tern_session_options;

@@ -29,6 +29,8 @@ typedef struct bench {
     uint64_t     drawn;
     double       joules, tokens; /* of the test so far */
     double       bytes;          /* of its slices, summed */
+    const char  *now;            /* the test, and how many of its runs are done */
+    int32_t      done, of;
     run          run[TERN_BENCH_RUNS];
     int32_t      runs;
 } bench;
@@ -71,6 +73,17 @@ static double cache_bytes_per_position(const bench *b)
     return 2.0 * c->L * c->K * (double)tern_row_size(b->cache, (size_t)c->D);
 }
 
+/* Also asks, at least after every pass, whether to go on. */
+static tern_status progress(bench *b, const char *name, int32_t k, int32_t n, tern_error *err)
+{
+    b->now = name;
+    b->done = k;
+    b->of = n;
+    if (b->o.progress && !b->o.progress(b->o.user, name, "runs", (uint64_t)k, (uint64_t)n))
+        return tern_fail(err, TERN_ERR_CANCELLED, "stopped");
+    return TERN_OK;
+}
+
 static int32_t draw(bench *b)
 {
     return (int32_t)(tern_uniform_at(SEED, 0, b->drawn++) * b->model->config.V);
@@ -85,6 +98,7 @@ static tern_status feed(bench *b, int32_t seq, int32_t n, tern_error *err)
             b->row[i] = (tern_row){ .seq = seq, .token = draw(b), .position = at + i,
                                     .want = done + i == n - 1 ? TERN_WANT_LOGITS : TERN_WANT_NONE };
         tern_status st = tern_engine_step(b->engine, b->row, count, NULL, err);
+        if (st == TERN_OK) st = progress(b, b->now, b->done, b->of, err);
         if (st != TERN_OK) return st;
         done += count;
     }
@@ -98,6 +112,7 @@ static tern_status decode(bench *b, int32_t S, int32_t n, tern_error *err)
         for (int32_t s = 0; s < S; s++)
             b->row[s] = (tern_row){ .seq = s, .token = draw(b), .position = tern_engine_length(b->engine, s), .want = TERN_WANT_LOGITS };
         tern_status st = tern_engine_step(b->engine, b->row, S, NULL, err);
+        if (st == TERN_OK) st = progress(b, b->now, b->done, b->of, err);
         if (st != TERN_OK) return st;
     }
     return TERN_OK;
@@ -157,13 +172,6 @@ static void begin(bench *b)
     b->joules = b->tokens = b->bytes = 0;
 }
 
-static tern_status progress(bench *b, const char *name, int32_t k, int32_t n, tern_error *err)
-{
-    if (b->o.progress && !b->o.progress(b->o.user, name, "runs", (uint64_t)k, (uint64_t)n))
-        return tern_fail(err, TERN_ERR_CANCELLED, "stopped");
-    return TERN_OK;
-}
-
 /* --- the tests --- */
 static tern_status bench_prompt(bench *b, int32_t T, tern_bench_result *r, tern_error *err)
 {
@@ -176,10 +184,12 @@ static tern_status bench_prompt(bench *b, int32_t T, tern_bench_result *r, tern_
     else snprintf(r->test, sizeof r->test, "pp%d", T);
     begin(b);
     int32_t repeat = b->o.repeat ? b->o.repeat : DEFAULT_REPEAT;
+    tern_status st = progress(b, "pp", 0, repeat, err);
+    if (st != TERN_OK) return st;
     for (int32_t k = -1; k < repeat; k++) {   /* run -1 warms up */
         rewind_to(b, 1, b->o.depth);
         double before = l.probe(&b->probe), energy = tern_energy_read(&b->energy), at = tern_clock_s();
-        tern_status st = feed(b, 0, T, err);
+        st = feed(b, 0, T, err);
         if (st != TERN_OK) return st;
         double took = tern_clock_s() - at;
         energy = tern_energy_read(&b->energy) - energy;
@@ -217,7 +227,7 @@ static tern_status bench_decode(bench *b, int32_t S, tern_bench_result *r, tern_
     limit l = peak(m, ops);
     if (ops / l.probe(&b->probe) < decode_bytes(b, S, depth, T) / tern_probe_read(&b->probe)) l = (limit){ "read", tern_probe_read, 0 };
     int32_t slices = 1;
-    tern_status st = TERN_OK;
+    tern_status st = progress(b, "tg", 0, alternate, err);
     for (int32_t warm = 0, n = T < 4 ? T : 4; warm < 2 && st == TERN_OK; warm++) {
         double start = tern_clock_s();
         rewind_to(b, S, depth);
@@ -265,7 +275,10 @@ static tern_status start(bench *b, int32_t S, int32_t n, tern_error *err)
     if (st != TERN_OK) return st;
     if (b->probe.buffer) b->probe.pool = tern_engine_pool(b->engine);
     else st = tern_probe_open(tern_engine_pool(b->engine), b->mem, &b->probe, err);
-    for (int32_t s = 0; s < S && b->o.depth && st == TERN_OK; s++) st = feed(b, s, b->o.depth, err);
+    for (int32_t s = 0; s < S && b->o.depth && st == TERN_OK; s++) {
+        st = progress(b, "context", s, S, err);
+        if (st == TERN_OK) st = feed(b, s, b->o.depth, err);
+    }
     return st;
 }
 
