@@ -27,6 +27,15 @@ run 0 detokenize $T --special 1 403 2
 printed "<s>"
 refused 1 "512" detokenize $T 512
 
+# the vocabulary of a model whose architecture is unknown is a vocabulary
+run 0 convert "$D/stories260K.bin" "$WORK/known.gguf"
+perl -0777 -pe 's/(general\.architecture.{12})llama/$1lhama/s' "$WORK/known.gguf" >"$WORK/unknown.gguf"
+refused 1 "architecture 'lhama' is unknown" run -m "$WORK/unknown.gguf" Once
+run 0 tokenize -m "$WORK/unknown.gguf" 'Once upon a time'
+[ "$(cat "$WORK/out")" = "403 407 261 378" ] || bad "ids of an unknown model: $(cat "$WORK/out")"
+run 0 detokenize -m "$WORK/unknown.gguf" 403 407 261 378
+[ "$(cat "$WORK/out")" = "Once upon a time" ] || bad "text of an unknown model: $(cat "$WORK/out")"
+
 # texts come back, whatever they are written in
 { cat "$SOURCE/docs/add-a-command.md"; printf '  two  spaces\ttab\r\né 中文 😀 \001\177 עברית\n\n'; } >"$WORK/text"
 checks=$((checks + 1))

@@ -125,8 +125,18 @@ int tern_open_tokenizer(tern_cli *c, const tern_model_args *a, tern_model **mode
         *out = *own;
         return TERN_EXIT_DONE;
     }
-    int code = tern_open_model(c, a, true, model);
+    const char *path;
+    int code = tern_model_path(c, a, &path);
     if (code) return code;
+    tern_model_options o = { .tokenizer = a->tokenizer, .threads = c->common.threads, .vocabulary_only = true };
+    tern_status st = tern_model_open(path, &o, model, &err);
+    if (st == TERN_ERR_UNSUPPORTED) {   /* a vocabulary needs no architecture that is known */
+        tern_error none;
+        if (tern_tokenizer_open(a->tokenizer ? a->tokenizer : path, NULL, NULL, own, &none) != TERN_OK) return tern_cli_fail(c, &err);
+        *out = *own;
+        return TERN_EXIT_DONE;
+    }
+    if (st != TERN_OK) return tern_cli_fail(c, &err);
     *out = tern_model_tokenizer(*model);
     return *out ? TERN_EXIT_DONE : tern_cli_failf(c, "'%s' has no tokenizer: pass --tokenizer FILE", a->model);
 }
