@@ -295,6 +295,26 @@ TEST(shifting_forgets_the_oldest_half)
     tern_model_close(m);
 }
 
+/* What is kept beyond half of the context would leave no room: a shift keeps half then. */
+TEST(a_shift_keeps_half_at_most)
+{
+    tern_error    err = {0};
+    tern_session *s;
+    static record l;
+    int32_t       prompt[30];
+    tern_model   *m = open_tiny();
+    for (int i = 0; i < 30; i++) prompt[i] = 10 + i;
+    OK(tern_session_open(m, &(tern_session_options){ .n_context = 32, .threads = 1 }, &s, &err));
+    tern_generation g;
+    OK(tern_generate(s, prompt, 30, &(tern_generate_options){ .sample.greedy = true, .max_tokens = 4, .keep = 1000, .ignore_eos = true,
+       .context_end = TERN_CONTEXT_SHIFT, .on_token = on_token, .user = &l }, &g, &err));
+    assert_int_equal(g.finish, TERN_FINISH_LENGTH);
+    assert_int_equal(tern_session_length(s), 16 + 8 + 1);
+    for (int i = 0; i < 16; i++) assert_int_equal(tern_session_tokens(s)[i], prompt[i]);
+    tern_session_close(s);
+    tern_model_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +324,7 @@ int main(void)
         cmocka_unit_test(every_ending_is_told),
         cmocka_unit_test(a_generation_can_be_continued),
         cmocka_unit_test(shifting_forgets_the_oldest_half),
+        cmocka_unit_test(a_shift_keeps_half_at_most),
     };
     return RUN(tests);
 }
