@@ -2,7 +2,7 @@
  *
  * For measurements of speed only. The numbers are noise, scaled so that activations stay finite: for each matrix a few
  * hundred rows are drawn and quantized, and the matrix repeats them in random order, so that files of gigabytes take
- * seconds whatever the type's quantizer costs. Ternary types get codes drawn evenly from -1, 0, 1.
+ * seconds whatever the type's quantizer costs; only the rows of a head of floats are all drawn. Ternary types get codes drawn evenly from -1, 0, 1.
  *
  * --zeros: ternary shapes with squared ReLU only. Random gates are negative in half of the places; here the first columns of
  * the residual stream are one, no layer writes to them, and gate's weights on them move all gates down. */
@@ -106,7 +106,15 @@ static void matrix(writer *w, const char *name, tern_type t, int N, int K)
         tern_types[t].quantize(none, x, NULL, tern_types[t].tail ? tail : NULL, (size_t)K);
         for (int n = 0; n < unwritten; n++) must(w, tern_gguf_data(w->gguf, none, row, &w->err));
     }
-    for (int n = unwritten; n < N; n++)
+    /* The rows of a head differ: which of them are close to the best is what its first stage is about. */
+    bool differ = tern_types[t].act == TERN_ACT_none && (strcmp(name, "token_embd.weight") == 0 || strcmp(name, "output.weight") == 0);
+    for (int n = 0; n < N && differ; n++) {
+        for (int k = 0; k < K; k++) x[k] = scale * (float)tern_rng_normal(&w->rng);
+        steady(w, name, x, scale);
+        tern_types[t].quantize(blocks, x, NULL, NULL, (size_t)K);
+        must(w, tern_gguf_data(w->gguf, blocks, row, &w->err));
+    }
+    for (int n = differ ? N : unwritten; n < N; n++)
         must(w, tern_gguf_data(w->gguf, blocks + (size_t)tern_rng_below(&w->rng, ROWS) * row, row, &w->err));
     if (tern_types[t].tail) must(w, tern_gguf_data(w->gguf, tail, tern_types[t].tail, &w->err));
     tern_arena_rewind(&w->arena, mark);

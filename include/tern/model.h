@@ -17,6 +17,9 @@ typedef struct tern_model_options {
     const char *chat_template;    /* Jinja text that replaces the model's own.  NULL: keep it             */
     int32_t     threads;          /* for packing weights.  0: every processor this process may use        */
     const char *head;             /* hold an output head of floats as this type, a copy made at load ("q6_k").  NULL: as stored */
+    const char *two_stage;        /* the k best tokens are found with a copy of the output head as this type first ("q8_0" for a head of
+                                     floats), and only those that can be among them are then scored by the head itself: same choices.
+                                     NULL: all are.  Takes that copy                                        */
     bool        skip_zeros;       /* ternary layers with squared ReLU: leave weights unread that zeros multiply, same bits; takes a
                                      second copy of their up and down matrices                             */
     bool        vocabulary_only;  /* read no weights: tokenizing and info only                            */
@@ -49,6 +52,7 @@ typedef struct tern_model_info {
     uint64_t file_bytes;
     const char *head_type;      /* that scores are computed with; "" without weights            */
     uint64_t head_bytes;        /* of memory that a copy of the head takes; part of packed_bytes  */
+    uint64_t stage_bytes;       /* of memory for the first stage of the head; part of packed_bytes, 0: there is none */
     uint64_t stream_bytes;      /* of memory for skipping zeros; part of packed_bytes, 0: none are skipped */
     const char *dominant_type;  /* storage type of most weights, "q4_k"                         */
     size_t   tensors;

@@ -56,10 +56,11 @@ const int32_t *tern_session_tokens(const tern_session *s);   /* (length) what wa
 TERN_USE_RESULT tern_status tern_session_truncate(tern_session *s, int32_t n, tern_error *err);
 const tern_model *tern_session_model(const tern_session *s);
 
-/* Weights that tern_model_options.skip_zeros left unread, summed over the steps of a session. */
+/* Weights that tern_model_options.skip_zeros and two_stage left unread, summed over the steps of a session. */
 typedef struct tern_unread {
     uint64_t rows, rows_read;         /* of `up`, behind zeros of the gate                                 */
     uint64_t columns, columns_read;   /* of `down`, behind zeros of its int8 input                         */
+    uint64_t head, head_read;         /* rows of the output head, and those that a second stage scored     */
     uint64_t bytes;                   /* that were not read                                                */
 } tern_unread;
 tern_unread tern_session_unread(const tern_session *s);

@@ -178,6 +178,22 @@ tern_value tern_linear(tern_builder *b, tern_value x, const tern_weight *w)
     return product(b, reads_streams(b, w, true) ? TERN_OP_linear_columns : TERN_OP_linear, x, w, &n);
 }
 
+/* x as a product with rows of this type takes it. */
+static tern_value taken(tern_builder *b, tern_value x, tern_type type)
+{
+    return tern_types[type].act == TERN_ACT_none ? x : quantized(b, x, tern_types[type].act);
+}
+
+tern_value tern_head(tern_builder *b, tern_value x, const tern_weight *w)
+{
+    if (!w->stage || w->bias) return tern_linear(b, x, w);
+    tern_node *n;
+    tern_value stage = usable(b, x) ? taken(b, x, w->stage->m.type) : -1;
+    tern_value out = stage >= 0 ? product(b, TERN_OP_head, x, w, &n) : -1;
+    if (out >= 0) n->in[1] = stage;
+    return out;
+}
+
 static tern_value norm(tern_builder *b, tern_op op, tern_value x, const float *w, const float *bias, int32_t D, float eps)
 {
     if (!usable(b, x)) return -1;
@@ -499,7 +515,7 @@ enum { SOLO_COLUMNS = 8192 };
 static bool is_solo(const tern_builder *b, const tern_node *node)
 {
     if (b->rows_max > 1 || node->op == TERN_OP_attention || node->op == TERN_OP_linear ||
-        node->op == TERN_OP_glu_rows || node->op == TERN_OP_linear_columns)
+        node->op == TERN_OP_head || node->op == TERN_OP_glu_rows || node->op == TERN_OP_linear_columns)
         return false;
     return node->op == TERN_OP_quantize || node->op == TERN_OP_rmsnorm || node->op == TERN_OP_layernorm ||
            b->value[node->out].C <= SOLO_COLUMNS;

@@ -28,6 +28,14 @@ typedef enum tern_op {
     TERN_OP_COUNT
 } tern_op;
 
+/* A copy in fewer bits of a matrix (N,K), and what bounds the difference of their products: norm[n] >= |w_n|,
+ * error[n] >= |w_n - copy_n|, both (N), norm_max the largest. */
+typedef struct tern_stage {
+    tern_matrix  m;
+    const float *norm, *error;
+    double       norm_max;
+} tern_stage;
+
 /* A matrix that lives as long as the model: mapped rows and, where the cell wants them, packed panels.
  * `m.type` decides how the other operand is held. */
 typedef struct tern_weight {
@@ -35,6 +43,7 @@ typedef struct tern_weight {
     tern_matrix  m;       /* (N,K), with m.scale the tensor's own multiplier      */
     const float *bias;    /* (N) or NULL                                          */
     tern_stream  stream;  /* of m: what is behind zeros then need not be read; .data NULL: none */
+    const tern_stage *stage;   /* of an output head with two stages; NULL: none                     */
 } tern_weight;
 
 /* Rotary positions: inv_freq (dims/2) radians a token, already scaled as the model asks; `attention_scale`
@@ -119,6 +128,7 @@ void tern_builder_fail(tern_builder *b, tern_status code, const char *fmt, ...) 
 tern_value tern_embed(tern_builder *b, const tern_weight *table);                               /* (T,C)   */
 tern_value tern_embed_position(tern_builder *b, const tern_weight *table);                      /* (T,C)   */
 tern_value tern_linear(tern_builder *b, tern_value x, const tern_weight *w);                    /* (T,N); quantizes x once per layout */
+tern_value tern_head(tern_builder *b, tern_value x, const tern_weight *w);                      /* (W,V); as tern_linear, in two stages where w has them */
 tern_value tern_rmsnorm(tern_builder *b, tern_value x, const float *w, float eps);              /* w (C)   */
 tern_value tern_rmsnorm_heads(tern_builder *b, tern_value x, const float *w, int32_t D, float eps);   /* w (D), each head by itself */
 tern_value tern_layernorm(tern_builder *b, tern_value x, const float *w, const float *bias, float eps);   /* bias may be NULL */
@@ -182,6 +192,7 @@ typedef void tern_cpu_op(const tern_run *r, const tern_node *node, int i, int n)
 /* Bytes of private memory that a node's op needs in each thread; 0 for most. The parts that files of ops add up: */
 size_t tern_cpu_private_bytes(const tern_node *node);
 size_t tern_cpu_zeros_bytes(const tern_node *node);
+size_t tern_cpu_head_bytes(const tern_node *node);
 /* Bytes of node->aux; 0 for most. */
 size_t tern_cpu_aux_bytes(const tern_node *node);
 /* Run the whole plan in one parallel region. */

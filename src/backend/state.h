@@ -38,6 +38,10 @@ typedef struct tern_sequence {
     int32_t  length;      /* tokens whose keys and values are there       */
 } tern_sequence;
 
+/* Which scores of a row are needed: those of the k best tokens and of the tokens in `must`; k <= TERN_TOP_MAX. */
+enum { TERN_TOP_MAX = 512 };
+typedef struct tern_top { int32_t k, n_must; const int32_t *must; } tern_top;
+
 /* The rows of one step. Rows of one sequence are in ascending, gapless positions. */
 typedef struct tern_batch {
     int32_t rows;                        /* T                                       */
@@ -46,6 +50,7 @@ typedef struct tern_batch {
     const tern_sequence *const *seq;     /* (T) pages up to `position` are mapped   */
     int32_t wants;                       /* W                                       */
     const int32_t *want_row;             /* (W) ascending rows of the batch         */
+    const tern_top *const *top;          /* (W) scores that a wanted row needs, NULL: all; NULL: all of all */
 } tern_batch;
 
 /* Layers of one shape: K heads of width D. Errors: ARG (q8_0 needs D a multiple of 32), MEMORY. */

@@ -108,9 +108,11 @@ static tern_status feed(bench *b, int32_t seq, int32_t n, tern_error *err)
 /* n steps, each of one token of each of S sequences. */
 static tern_status decode(bench *b, int32_t S, int32_t n, tern_error *err)
 {
+    static const tern_top best = { .k = 40 };   /* of a head with two stages: what sampling asks for by default */
     for (int32_t k = 0; k < n; k++) {
         for (int32_t s = 0; s < S; s++)
-            b->row[s] = (tern_row){ .seq = s, .token = draw(b), .position = tern_engine_length(b->engine, s), .want = TERN_WANT_LOGITS };
+            b->row[s] = (tern_row){ .seq = s, .token = draw(b), .position = tern_engine_length(b->engine, s), .want = TERN_WANT_LOGITS,
+                                    .top = &best };
         tern_status st = tern_engine_step(b->engine, b->row, S, NULL, err);
         if (st == TERN_OK) st = progress(b, b->now, b->done, b->of, err);
         if (st != TERN_OK) return st;

@@ -22,6 +22,8 @@ const tern_option tern_model_rows[] = {
 const tern_option tern_weight_rows[] = {
     { "head", 0, TERN_OPTION_TEXT, offsetof(tern_weight_args, head), 0, 0, "TYPE", NULL, "as stored",
       "hold an output head of floats as TYPE (q8_0, q6_k, q4_k, ...): faster, and not quite the same scores" },
+    { "two-stage", 0, TERN_OPTION_TEXT, offsetof(tern_weight_args, two_stage), 0, 0, "TYPE", NULL, NULL,
+      "find the best tokens with a copy of the head as TYPE (q8_0 for a head of floats) first; same text, more memory" },
     { "skip-zeros", 0, TERN_OPTION_FLAG, offsetof(tern_weight_args, skip_zeros), 0, 0, NULL, NULL, NULL,
       "ternary layers with squared ReLU: read no weights that zeros multiply; same text, more memory" },
     { 0 }
@@ -96,6 +98,7 @@ int tern_open_model(tern_cli *c, const tern_model_args *a, bool vocabulary_only,
 void tern_weight_choices(const tern_weight_args *a, tern_model_options *o)
 {
     o->head       = a->head;
+    o->two_stage  = a->two_stage;
     o->skip_zeros = a->skip_zeros;
 }
 
@@ -103,12 +106,15 @@ void tern_note_weights(const tern_cli *c, const tern_weight_args *a, const tern_
 {
     const tern_model_info info = tern_model_describe(m);
     if (a->head) tern_cli_note(c, "the head is held as %s, its copy takes %s", info.head_type, tern_show_bytes(info.head_bytes));
+    if (a->two_stage) tern_cli_note(c, "the first stage of the head takes %s", tern_show_bytes(info.stage_bytes));
     if (a->skip_zeros && info.stream_bytes) tern_cli_note(c, "skipping zeros takes %s", tern_show_bytes(info.stream_bytes));
     else if (a->skip_zeros) tern_cli_note(c, "there are no zeros to skip: the model has no ternary layers with squared ReLU");
 }
 
 void tern_note_unread(const tern_cli *c, const tern_unread *u)
 {
+    if (u->head)
+        tern_cli_note(c, "the second stage scored %.3f %% of the head's rows", 100.0 * (double)u->head_read / (double)u->head);
     if (!u->rows || !u->columns) return;
     tern_cli_note(c, "not read: %.1f %% of the rows of up, %.1f %% of the columns of down, %s",
                   100 - 100.0 * (double)u->rows_read / (double)u->rows, 100 - 100.0 * (double)u->columns_read / (double)u->columns,

@@ -94,23 +94,24 @@ static tern_status shift(run *r, const float **logits, bool *shifted, tern_error
     if (!*shifted) return TERN_OK;
     memcpy(r->history, tokens + keep + drop, (size_t)rest * sizeof *tokens);
     TERN_TRY(tern_session_truncate(r->session, keep, err));
-    TERN_TRY(tern_session_read(r->session, r->history, (size_t)rest, logits, err));
+    TERN_TRY(tern_session_read_for(r->session, r->history, (size_t)rest, r->sampler, logits, err));
 done:
     return st;
 }
 
-static tern_status read_prompt(tern_session *s, const int32_t *prompt, size_t n, const float **logits, tern_error *err)
+static tern_status read_prompt(tern_session *s, const int32_t *prompt, size_t n, const tern_sampler *sampler, const float **logits,
+                               tern_error *err)
 {
     int32_t length = tern_session_length(s), context = tern_session_context(s);
     if (n > (size_t)(context - length)) {
         if (length == 0) return tern_fail(err, TERN_ERR_ARG, "the prompt has %zu tokens but the context holds %d", n, context);
         return tern_fail(err, TERN_ERR_ARG, "the prompt has %zu more tokens but only %d of %d are free", n, context - length, context);
     }
-    if (n) return tern_session_read(s, prompt, n, logits, err);
+    if (n) return tern_session_read_for(s, prompt, n, sampler, logits, err);
     if (length == 0) return tern_fail(err, TERN_ERR_ARG, "the prompt is empty: there is nothing to continue");
     int32_t last = tern_session_tokens(s)[length - 1];   /* its scores are gone: read it again */
     tern_status st = tern_session_truncate(s, length - 1, err);
-    return st != TERN_OK ? st : tern_session_read(s, &last, 1, logits, err);
+    return st != TERN_OK ? st : tern_session_read_for(s, &last, 1, sampler, logits, err);
 }
 
 /* Sample and read until something ends the text. */
@@ -147,7 +148,7 @@ static tern_status loop(run *r, const float *logits, tern_generation *g, tern_er
                 return TERN_OK;
             }
         }
-        tern_status st = tern_session_read(r->session, &id, 1, &logits, err);
+        tern_status st = tern_session_read_for(r->session, &id, 1, r->sampler, &logits, err);
         if (st != TERN_OK) return st;
     }
 }
@@ -181,7 +182,7 @@ tern_status tern_generate(tern_session *s, const int32_t *prompt, size_t n, cons
     }
 
     start = middle = tern_clock_s();
-    TERN_TRY(read_prompt(s, prompt, n, &logits, err));
+    TERN_TRY(read_prompt(s, prompt, n, r.sampler, &logits, err));
     middle = tern_clock_s();
     g.prompt_seconds = middle - start;
     for (int32_t i = 0; r.tokenizer && i < tern_session_length(s) && !r.begun; i++)   /* does text come before? */

@@ -181,6 +181,24 @@ static void adjust(tern_sampler *s, const float *logits, const int32_t *tokens, 
     for (size_t i = 0; i < s->o.n_bias; i++) s->score[s->o.bias_token[i]] += s->o.bias_value[i];
 }
 
+/* Scores that penalties or a bias change are asked for by name; as many more of the best make up for them, since at worst
+ * all of these fall out of the best. */
+bool tern_sampler_top(const tern_sampler *s, const int32_t *tokens, size_t n, int32_t *must, tern_top *top)
+{
+    const tern_sample_options *o = &s->o;
+    const bool penalties = o->repetition_penalty != 1 || o->frequency_penalty != 0 || o->presence_penalty != 0;
+    const size_t window = !penalties ? 0 : (size_t)o->penalty_window < n ? (size_t)o->penalty_window : n;
+    const int64_t k = o->greedy ? 1 : o->top_k;
+    size_t m = 0;
+    if (o->no_repeat_ngram || window + o->n_bias + (uint64_t)k > TERN_TOP_MAX || k > s->V) return false;
+    for (size_t i = 0; i < window; i++)
+        if (tokens[n - window + i] >= 0 && tokens[n - window + i] < s->V) must[m++] = tokens[n - window + i];
+    for (size_t i = 0; i < o->n_bias; i++) must[m++] = o->bias_token[i];
+    if (k + (int64_t)m > s->V) return false;
+    *top = (tern_top){ .k = (int32_t)(k + (int64_t)m), .n_must = (int32_t)m, .must = must };
+    return true;
+}
+
 /* --- sets of candidates --- */
 
 /* Whether a belongs behind b. */

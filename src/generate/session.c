@@ -21,6 +21,8 @@ struct tern_session {
     tern_row    *row;        /* (n_batch)   */
     tern_progress_fn *progress;
     void        *user;
+    tern_top     top;        /* of the row that is read for a sampler */
+    int32_t      must[TERN_TOP_MAX];
 };
 
 /* Fill in defaults and check them against the model. */
@@ -80,8 +82,9 @@ void tern_session_close(tern_session *s)
     tern_memory_free(s->mem, s, sizeof *s);
 }
 
-/* Read n tokens; scores after the last one into *logits, or after each one into all (n,V). */
-static tern_status read_tokens(tern_session *s, const int32_t *tokens, size_t n, const float **logits, float *all, tern_error *err)
+/* Read n tokens; scores after the last one into *logits, or after each one into all (n,V). `sampler`: the only reader. */
+static tern_status read_tokens(tern_session *s, const int32_t *tokens, size_t n, const tern_sampler *sampler, const float **logits,
+                               float *all, tern_error *err)
 {
     size_t V = (size_t)s->model->config.V, batch = (size_t)(all ? tern_engine_wants(s->engine) : tern_engine_batch(s->engine));
     if (n == 0) return tern_fail(err, TERN_ERR_ARG, "no tokens to read");
@@ -99,9 +102,13 @@ static tern_status read_tokens(tern_session *s, const int32_t *tokens, size_t n,
                                     .want = want ? TERN_WANT_LOGITS : TERN_WANT_NONE };
         }
         const float *z;
+        if (sampler && done + count == n) {   /* what it will look at depends on all tokens, these included */
+            memmove(s->token + s->length, tokens + done, count * sizeof *tokens);
+            if (tern_sampler_top(sampler, s->token, (size_t)s->length + count, s->must, &s->top)) s->row[count - 1].top = &s->top;
+        }
         tern_status st = tern_engine_step(s->engine, s->row, (int32_t)count, &z, err);
         if (st != TERN_OK) return st;
-        memcpy(s->token + s->length, tokens + done, count * sizeof *tokens);
+        memmove(s->token + s->length, tokens + done, count * sizeof *tokens);
         s->length += (int32_t)count;
         if (all)
             for (size_t i = 0; i < count; i++)
@@ -116,12 +123,18 @@ static tern_status read_tokens(tern_session *s, const int32_t *tokens, size_t n,
 
 tern_status tern_session_read(tern_session *s, const int32_t *tokens, size_t n, const float **logits, tern_error *err)
 {
-    return read_tokens(s, tokens, n, logits, NULL, err);
+    return read_tokens(s, tokens, n, NULL, logits, NULL, err);
+}
+
+tern_status tern_session_read_for(tern_session *s, const int32_t *tokens, size_t n, const tern_sampler *sampler, const float **logits,
+                                  tern_error *err)
+{
+    return read_tokens(s, tokens, n, s->model->stage_bytes ? sampler : NULL, logits, NULL, err);
 }
 
 tern_status tern_session_read_all(tern_session *s, const int32_t *tokens, size_t n, float *all, tern_error *err)
 {
-    return read_tokens(s, tokens, n, NULL, all, err);
+    return read_tokens(s, tokens, n, NULL, NULL, all, err);
 }
 
 void tern_session_progress(tern_session *s, tern_progress_fn *fn, void *user)

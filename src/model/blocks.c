@@ -41,5 +41,5 @@ void tern_block_output(tern_builder *b, const tern_model *m, tern_value x)
     x = tern_want(b, x);                                                   /* (W,C) */
     x = tern_rmsnorm(b, x, m->global.v[TERN_ROLE_output_norm], m->config.eps);   /* (W,C) */
     tern_output_hidden(b, x);
-    tern_output_logits(b, tern_linear(b, x, m->global.w[TERN_ROLE_output]));     /* (W,V) */
+    tern_output_logits(b, tern_head(b, x, m->global.w[TERN_ROLE_output]));       /* (W,V) */
 }

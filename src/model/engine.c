@@ -29,6 +29,7 @@ struct tern_engine {
     size_t       scratch_bytes;
     int32_t     *token, *position, *want_row, *added;   /* (n_batch); added: (n_sequences) rows of this step */
     const tern_sequence **seq;        /* (n_batch)     */
+    const tern_top **top;             /* (n_batch)     */
 };
 
 static tern_engine_options with_defaults(const tern_engine_options *o)
@@ -99,7 +100,8 @@ tern_status tern_engine_open(const tern_model *m, const tern_engine_options *opt
     e->want_row = TERN_NEW(&e->arena, int32_t, (size_t)o.n_batch);
     e->added    = TERN_NEW(&e->arena, int32_t, (size_t)o.n_sequences);
     e->seq      = TERN_NEW(&e->arena, const tern_sequence *, (size_t)o.n_batch);
-    if (!e->sequence || !tables || !e->token || !e->position || !e->want_row || !e->added || !e->seq) {
+    e->top      = TERN_NEW(&e->arena, const tern_top *, (size_t)o.n_batch);
+    if (!e->top || !e->sequence || !tables || !e->token || !e->position || !e->want_row || !e->added || !e->seq) {
         st = tern_fail(err, TERN_ERR_MEMORY, "out of memory while opening an engine");
         goto done;
     }
@@ -203,12 +205,14 @@ tern_status tern_engine_step(tern_engine *e, const tern_row *rows, int32_t n, co
     if (st == TERN_OK) st = grow_sequences(e, err);
     if (st != TERN_OK) return st;
 
-    tern_batch batch = { .rows = n, .token = e->token, .position = e->position, .seq = e->seq, .want_row = e->want_row };
+    tern_batch batch = { .rows = n, .token = e->token, .position = e->position, .seq = e->seq, .want_row = e->want_row, .top = e->top };
     for (int32_t i = 0; i < n; i++) {
         e->token[i]    = rows[i].token;
         e->position[i] = rows[i].position;
         e->seq[i]      = &e->sequence[rows[i].seq];
-        if (rows[i].want != TERN_WANT_NONE) e->want_row[batch.wants++] = i;
+        if (rows[i].want == TERN_WANT_NONE) continue;
+        e->top[batch.wants]        = rows[i].top;
+        e->want_row[batch.wants++] = i;
     }
     const tern_plan *plan = e->plan[e->n_plans - 1];
     for (int32_t k = e->n_plans; k-- > 0;)

@@ -28,6 +28,7 @@ typedef struct tern_row {
     int32_t   token;
     int32_t   position;    /* must be the sequence's length plus its earlier rows in this step    */
     tern_row_want want;
+    const tern_top *top;   /* of the scores only those are needed, others may be minus infinity.  NULL: all */
 } tern_row;
 
 TERN_USE_RESULT tern_status tern_engine_open(const tern_model *m, const tern_engine_options *o, tern_engine **out, tern_error *err);

@@ -108,12 +108,23 @@ static tern_status copy_head(tern_loader *l, tern_error *err)
         return tern_fail(err, TERN_ERR_ARG, "the head is stored as %s, and only one of floats can be held as %s", tern_types[w->m.type].name,
                          tern_types[to].name);
     uint64_t before = m->packed_bytes;
-    tern_status st = tern_load_copy(l, w, to, false, &copy, err);
+    tern_status st = tern_load_copy(l, w, to, l->options->two_stage != NULL, &copy, err);
     if (st != TERN_OK) return st;
     if (!m->config.tied && !l->outline) tern_source_forget(l->s, tern_source_find(l->s, w->name));
     m->head_bytes = m->packed_bytes - before;
     *w = copy;
     return TERN_OK;
+}
+
+/* A cheaper copy of the head that says which of its rows can matter. */
+static tern_status stage_head(tern_loader *l, tern_error *err)
+{
+    tern_model *m = l->m;
+    const char *name = l->options->two_stage;
+    if (!name || !m->global.w[TERN_ROLE_output]) return TERN_OK;
+    tern_type to = tern_type_find(name);
+    if (to == TERN_TYPE_COUNT) return tern_fail(err, TERN_ERR_ARG, "'%.40s' is no storage type", name);
+    return tern_load_stage(l, &m->weight[m->global.w[TERN_ROLE_output] - m->weight], to, err);
 }
 
 /* Bias vectors join the matrices they belong to. */
@@ -226,6 +237,7 @@ static tern_status load_tensors(tern_loader *l, tern_error *err)
     }
     TERN_TRY(tie_head(l, err));
     TERN_TRY(copy_head(l, err));
+    TERN_TRY(stage_head(l, err));
     attach_biases(m);
     if (m->config.rope.kind == TERN_ROPE_LONGROPE && s->kind == TERN_SOURCE_HF) TERN_TRY(tern_load_factors(m, err));
     TERN_TRY(build_rope(m, err));
@@ -250,7 +262,7 @@ tern_status tern_outline_init(tern_model *out, const tern_model *m, tern_error *
     out->vocabulary_only = false;
     out->global = (tern_layer_weights){ .w = { NULL } };
     out->n_weights = 0;
-    out->parameters = out->stream_bytes = out->head_bytes = out->packed_bytes = out->mapped_bytes = out->bytes_per_token = 0;
+    out->parameters = out->stream_bytes = out->head_bytes = out->stage_bytes = out->packed_bytes = out->mapped_bytes = out->bytes_per_token = 0;
     l.m = out;
     return load_tensors(&l, err);
 }

@@ -60,6 +60,7 @@ struct tern_model {
     tern_generation_defaults defaults;
     uint64_t parameters, packed_bytes, bytes_per_token;
     uint64_t mapped_bytes;          /* of matrices that are read where the file is mapped       */
+    uint64_t stage_bytes;           /* of the head's first stage; part of packed_bytes            */
     uint64_t stream_bytes;          /* of the streams of layers whose zeros are skipped; part of packed_bytes */
     uint64_t head_bytes;            /* of a copy of the head that the options asked for         */
     tern_weight *weight;            /* (n_weights) all matrices, for packing and info */

@@ -555,3 +555,79 @@ done:
     tern_memory_free(l->m->mem, j.x, rows * m->K * sizeof(float));
     return st;
 }
+
+/* --- the first stage of a head --- */
+typedef struct stage_job {
+    const tern_matrix *w, *copy;
+    float *norm, *error;
+    float *x;              /* (rows at once, 2, K) */
+    size_t first;
+} stage_job;
+
+static void stage_rows(void *arg, size_t begin, size_t end)
+{
+    stage_job *j = arg;
+    const size_t K = j->w->K;
+    for (size_t r = begin; r < end; r++) {
+        float *x = j->x + 2 * K * r, *y = x + K;
+        size_t n = j->first + r;
+        double norm = 0, error = 0;
+        tern_types[j->w->type].dequantize(x, (const uint8_t *)j->w->rows + n * tern_row_size(j->w->type, K), NULL, K);
+        tern_types[j->copy->type].dequantize(y, (const uint8_t *)j->copy->rows + n * tern_row_size(j->copy->type, K), NULL, K);
+        for (size_t k = 0; k < K; k++) {
+            double d = (double)x[k] - y[k];
+            norm += (double)x[k] * x[k];
+            error += d * d;
+        }
+        j->norm[n]  = (float)(sqrt(norm) * (1 + 0x1p-20)) + 1e-37f;   /* up, whatever was rounded down */
+        j->error[n] = (float)(sqrt(error) * (1 + 0x1p-20)) + 1e-37f;
+    }
+}
+
+/* Whether the products of a type are sums of w_k x_k in groups: no minimum beside the codes, no scale of the whole row. */
+static bool bounded(tern_type t)
+{
+    static const bool fits[TERN_TYPE_COUNT] = {
+        [TERN_TYPE_f32] = true, [TERN_TYPE_f16] = true, [TERN_TYPE_bf16] = true, [TERN_TYPE_q8_0] = true, [TERN_TYPE_q6_k] = true,
+        [TERN_TYPE_q5_0] = true, [TERN_TYPE_q4_0] = true, [TERN_TYPE_q3_k] = true, [TERN_TYPE_iq4_nl] = true, [TERN_TYPE_iq4_xs] = true,
+    };
+    return fits[t];
+}
+
+tern_status tern_load_stage(tern_loader *l, tern_weight *w, tern_type to, tern_error *err)
+{
+    tern_status st = TERN_OK;
+    tern_weight copy;
+    const size_t N = w->m.N, K = w->m.K, rows = COPY_FLOATS / K + 1 < N ? COPY_FLOATS / K + 1 : N, room = rows * 2 * K * sizeof(float);
+    uint64_t before = l->m->packed_bytes;
+    if (!bounded(to) || !bounded(w->m.type))
+        return tern_fail(err, TERN_ERR_ARG, "a head stored as %s cannot have %s as its first stage", tern_types[w->m.type].name, tern_types[to].name);
+    if (!l->outline && !w->m.rows) return tern_fail(err, TERN_ERR_ARG, "the rows of '%.100s' are gone: there is no second stage", w->name);
+    TERN_TRY(tern_load_copy(l, w, to, true, &copy, err));
+    l->m->stage_bytes = l->m->packed_bytes - before;
+    if (l->outline) return TERN_OK;
+    tern_stage *s = TERN_NEW(&l->m->arena, tern_stage, 1);
+    stage_job   j = { .w = &w->m, .copy = &copy.m, .norm = TERN_NEW(&l->m->arena, float, N), .error = TERN_NEW(&l->m->arena, float, N) };
+    j.x = tern_memory_alloc(l->m->mem, room);
+    if (!s || !j.norm || !j.error || !j.x) {
+        st = tern_fail(err, TERN_ERR_MEMORY, "out of memory for the first stage of the head");
+        tern_memory_free(l->m->mem, j.x, room);
+        return st;
+    }
+    for (j.first = 0; j.first < N; j.first += rows)
+        tern_pool_for(l->pool, N - j.first < rows ? N - j.first : rows, COPY_GRAIN / K + 1, stage_rows, &j);
+    tern_memory_free(l->m->mem, j.x, room);
+    if (copy.m.panels) {   /* the rows have served */
+        size_t bytes = tern_type_size(to, N, K);
+        disown(l, 1);
+        copy.m.rows = NULL;
+        l->m->packed_bytes -= bytes;
+        l->m->stage_bytes -= bytes;
+    }
+    *s = (tern_stage){ .m = copy.m, .norm = j.norm, .error = j.error };
+    for (size_t n = 0; n < N; n++)   /* a NaN counts as infinite */
+        s->norm_max = fmax(s->norm_max, isfinite(j.norm[n]) && isfinite(j.error[n]) ? (double)j.norm[n] : INFINITY);
+    w->stage = s;
+done:
+    return st;
+}

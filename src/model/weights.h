@@ -61,6 +61,9 @@ TERN_USE_RESULT tern_status tern_load_matrix(tern_loader *l, const tern_source_t
  * it fits; else nothing. Errors: MEMORY. */
 TERN_USE_RESULT tern_status tern_load_stream(tern_loader *l, const tern_source_tensor *t, tern_role role, tern_weight *w, tern_error *err);
 
+/* The first stage of head `w`, a copy as type `to`. Errors: ARG (a type whose errors are not bounded), MEMORY, CANCELLED. */
+TERN_USE_RESULT tern_status tern_load_stage(tern_loader *l, tern_weight *w, tern_type to, tern_error *err);
+
 /* A copy of a matrix of this source, whose rows are there, as `to`, packed where its cell wants panels; keep_rows: with
  * its rows even then. Errors: ARG (`to` does not fit), MEMORY, CANCELLED. */
 TERN_USE_RESULT tern_status tern_load_copy(tern_loader *l, const tern_weight *from, tern_type to, bool keep_rows, tern_weight *out,

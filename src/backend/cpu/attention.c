@@ -78,7 +78,7 @@ size_t tern_cpu_private_bytes(const tern_node *node)
 {
     size_t bytes = 0;
     if (node->op == TERN_OP_attention) (void)room_at(&node->u.attention, NULL, &bytes);
-    else bytes = tern_cpu_zeros_bytes(node);
+    else bytes = tern_cpu_zeros_bytes(node) + tern_cpu_head_bytes(node);
     return bytes;
 }
 
