@@ -299,6 +299,9 @@ static void rotate(float *y, const float *x, const float *cosine, const float *s
 
 /* --- attention --- */
 
+/* Into the second level: the first has too few buffers for misses in flight. */
+#define FETCH(p) __builtin_prefetch((p), 0, 2)
+
 /* Rows left over by full tiles: tiles are loops over constant counts. */
 #define FEWER(rows) ((rows) < TILE_ROWS ? (rows) : TILE_ROWS)
 #define BY_ROWS(rows, tile)              \
@@ -329,7 +332,7 @@ INLINE void score_tile(float *s, size_t lds, const float *q, const uint8_t *k, s
             const void *at = k + (d * TERN_KEYS + p * TERN_LANES) * bytes;
             t[p] = type == CACHE_F16 ? l_f16(at) : l_load(at);
         }
-        __builtin_prefetch(ahead + d * TERN_KEYS * bytes);
+        FETCH(ahead + d * TERN_KEYS * bytes);
         for (size_t r = 0; r < R; r++) {
             lanes a = l_set(q[r * D + d]);
             for (size_t p = 0; p < P; p++) sum[r][p] = l_fma(a, t[p], sum[r][p]);
@@ -375,8 +378,8 @@ INLINE void score8_tile(float *s, size_t lds, const tern_query_block *q, const u
         for (size_t i = 0; i < 8; i++) {
             codes t[2];
             for (size_t p = 0; p < P; p++) t[p] = c_load(k + 2 * TERN_KEYS + (i * TERN_KEYS + (first + p) * TERN_LANES) * 4);
-            __builtin_prefetch(ahead + i * 136);
-            __builtin_prefetch(ahead + i * 136 + 64);
+            FETCH(ahead + i * 136);
+            FETCH(ahead + i * 136 + 64);
             for (size_t r = 0; r < R; r++)
                 for (size_t p = 0; p < P; p++) dot[r][p] = i_dot4(dot[r][p], t[p], q[r * blocks + b].q + 4 * i);
         }
@@ -436,7 +439,7 @@ INLINE void weigh_tile(float *o, const float *p, size_t ldp, const uint8_t *v, s
             if (type == CACHE_F16) t[w] = l_f16((const uint16_t *)(const void *)v + (first + w) * TERN_LANES);
             if (type == CACHE_Q8_0) t[w] = l_mul(l_set(l_half(v)), l_i8((const int8_t *)v + 2 + (first + w) * TERN_LANES));
         }
-        __builtin_prefetch(ahead + j * (type == CACHE_F32 ? 128 : type == CACHE_F16 ? 64 : 34));
+        FETCH(ahead + j * (type == CACHE_F32 ? 128 : type == CACHE_F16 ? 64 : 34));
         for (size_t r = 0; r < R; r++) {
             lanes a = l_set(p[r * ldp + j]);
             for (size_t w = 0; w < W; w++) sum[r][w] = l_fma(a, t[w], sum[r][w]);

@@ -38,6 +38,7 @@ typedef struct room {
     float *s;             /* (R,TERN_SPAN) scores, then weights                     */
     float *m, *l;         /* (R) of acc                                             */
     float *m_span, *l_span;
+    float *e;             /* (R,2) factors of merge() */
 } room;
 
 _Static_assert((int)TERN_PAGE == (int)TERN_KEYS, "vec.h scores whole pages");
@@ -64,14 +65,15 @@ static room room_at(const tern_attention_spec *a, uint8_t *memory, size_t *bytes
 {
     size_t R = block_rows(a) * (size_t)(a->H / a->K), D = (size_t)a->D, at = 0;
     float *p = (float *)(void *)memory;
-    size_t size[9] = { R * D, R * D, R * D, R * (D / 32) * (sizeof(tern_query_block) / sizeof(float)), R * TERN_SPAN, R, R, R, R };
-    float *part[9];
-    for (int i = 0; i < 9; i++) {
+    size_t size[10] = { R * D, R * D, R * D, R * (D / 32) * (sizeof(tern_query_block) / sizeof(float)), R * TERN_SPAN,
+                       R, R, R, R, 2 * R };
+    float *part[10];
+    for (int i = 0; i < 10; i++) {
         part[i] = p ? p + at : NULL;
         at += round16(size[i]);
     }
     if (bytes) *bytes = at * sizeof(float);
-    return (room){ part[0], part[1], part[2], (tern_query_block *)(void *)part[3], part[4], part[5], part[6], part[7], part[8] };
+    return (room){ part[0], part[1], part[2], (tern_query_block *)(void *)part[3], part[4], part[5], part[6], part[7], part[8], part[9] };
 }
 
 size_t tern_cpu_private_bytes(const tern_node *node)
@@ -245,15 +247,22 @@ static void attend_span(const context *c, const block *b, const room *w, int32_t
     }
 }
 
-/* (m, l, acc) = the fold of itself and a later span (m_span, l_span, o), acc and o (D). The start is (-infinity, 0, 0). */
-static void merge(const tern_vec_ops *vec, float *m, float *l, float *acc, float m_span, float l_span, const float *o,
-                  size_t D)
+/* (m, l, acc) of R rows = the fold of themselves and a later span: w->m_span, l_span, o (D). The start is (-infinity, 0, 0);
+ * a row with m_span = -infinity, which saw none of its keys, stays. m, l (R), acc (R,D). */
+static void merge(const context *c, const room *w, size_t R, float *m, float *l, float *acc)
 {
-    float top = *m > m_span ? *m : m_span, e[2] = { *m - top, m_span - top };
-    vec->exp(e, e, 2);
-    *l = fmaf(*l, e[0], l_span * e[1]);
-    vec->blend(acc, e[0], o, e[1], D);
-    *m = top;
+    for (size_t x = 0; x < R; x++) {
+        float top = m[x] > w->m_span[x] ? m[x] : w->m_span[x];
+        w->e[2 * x]     = m[x] - top;
+        w->e[2 * x + 1] = w->m_span[x] - top;
+        if (w->m_span[x] > -INFINITY) m[x] = top;
+    }
+    c->vec->exp(w->e, w->e, 2 * R);
+    for (size_t x = 0; x < R; x++) {
+        if (!(w->m_span[x] > -INFINITY)) continue;
+        l[x] = fmaf(l[x], w->e[2 * x], w->l_span[x] * w->e[2 * x + 1]);
+        c->vec->blend(acc + x * c->D, w->e[2 * x], w->o + x * c->D, w->e[2 * x + 1], c->D);
+    }
 }
 
 /* d is the largest magnitude / 127; halves round to even. */
@@ -300,11 +309,7 @@ static void attend_block(const context *c, const block *b, const room *w)
     }
     for (int32_t span = keys.from / TERN_SPAN; span <= (keys.to - 1) / TERN_SPAN; span++) {
         attend_span(c, b, w, span);
-        for (size_t x = 0; x < R; x++) {
-            range k = cut(keys_of(c, b, x / c->G), span * TERN_SPAN, (span + 1) * TERN_SPAN);
-            if (k.from >= k.to) continue;
-            merge(c->vec, &w->m[x], &w->l[x], w->acc + x * D, w->m_span[x], w->l_span[x], w->o + x * D, D);
-        }
+        merge(c, w, R, w->m, w->l, w->acc);
     }
     for (size_t x = 0; x < R; x++) c->vec->scale(result(c, b, x / c->G, x % c->G), w->acc + x * D, 1 / w->l[x], D);
 }
@@ -335,16 +340,17 @@ size_t tern_cpu_aux_bytes(const tern_node *node)
 /* Fold the span in `w` into the block's results (one row), which `m` and `l` (G) belong to. */
 static void fold_span(const context *c, const block *b, const room *w, float *m, float *l, bool first, bool last)
 {
-    for (size_t g = 0; g < c->G; g++) {
-        float *y = result(c, b, 0, g);
-        if (first) {
+    float *y = result(c, b, 0, 0);
+    if (first) {
+        for (size_t g = 0; g < c->G; g++) {
             m[g] = -INFINITY;
             l[g] = 0;
-            memset(y, 0, c->D * sizeof *y);
         }
-        merge(c->vec, &m[g], &l[g], y, w->m_span[g], w->l_span[g], w->o + g * c->D, c->D);
-        if (last) c->vec->scale(y, y, 1 / l[g], c->D);
+        memset(y, 0, c->G * c->D * sizeof *y);
     }
+    merge(c, w, c->G, m, l, y);
+    if (last)
+        for (size_t g = 0; g < c->G; g++) c->vec->scale(y + g * c->D, y + g * c->D, 1 / l[g], c->D);
 }
 
 /* Single rows with long contexts and fewer of them than threads: spans go round the threads, SLOTS at a time; behind a
