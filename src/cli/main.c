@@ -26,7 +26,7 @@ enum { JSON_ROW = 0 };   /* of tern_common_rows: only where the command reports 
 
 const tern_option tern_common_rows[] = {
     { "json", 0, TERN_OPTION_FLAG, offsetof(tern_common, json), 0, 0, NULL, NULL, NULL, "print the result as JSON" },
-    { "threads", 't', TERN_OPTION_INT, offsetof(tern_common, threads), 0, 512, "N", NULL, "all processors",
+    { "threads", 't', TERN_OPTION_INT, offsetof(tern_common, threads), 0, 512, "N", NULL, "all processors; one for tiny models",
       "threads to compute with" },
     { "quiet", 'q', TERN_OPTION_FLAG, offsetof(tern_common, quiet), 0, 0, NULL, NULL, NULL,
       "print results and errors only: no progress, no statistics" },
