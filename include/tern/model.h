@@ -12,6 +12,14 @@ extern "C" {
 /* Immutable once open, shared by threads and sessions. */
 typedef struct tern_model tern_model;
 
+/* Packed weights in a file beside the model, MODEL.LEVEL.panels: mapped instead of made. It is as large as the weights, is
+ * used only while it fits the model and this version of tern, and may be deleted at any time. */
+typedef enum tern_sidecar_use {
+    TERN_SIDECAR_USE,     /* where it is there and fits                                    */
+    TERN_SIDECAR_WRITE,   /* the same, and write it where it does not fit or is not there  */
+    TERN_SIDECAR_OFF      /* pack, whatever is there                                       */
+} tern_sidecar_use;
+
 typedef struct tern_model_options {
     const char *tokenizer;        /* file to take the vocabulary from.  NULL: the model's own             */
     const char *chat_template;    /* Jinja text that replaces the model's own.  NULL: keep it             */
@@ -23,6 +31,7 @@ typedef struct tern_model_options {
     bool        skip_zeros;       /* ternary layers with squared ReLU: leave weights unread that zeros multiply, same bits; takes a
                                      second copy of their up and down matrices                             */
     bool        vocabulary_only;  /* read no weights: tokenizing and info only                            */
+    tern_sidecar_use sidecar;     /* packed weights beside the model.  0: use them when they are there    */
     tern_progress_fn *progress;   /* may be NULL                                                          */
     tern_log_fn      *log;        /* may be NULL                                                          */
     void             *user;       /* given to both                                                        */
@@ -50,6 +59,11 @@ typedef struct tern_model_info {
     uint64_t bytes_per_token;   /* that one decoded token reads                                 */
     uint64_t packed_bytes;      /* of memory taken by packed copies                             */
     uint64_t file_bytes;
+    const char *sidecar;        /* where the packed weights beside the model are; "" when there are none */
+    uint64_t sidecar_bytes;     /* of that file; 0 while it does not fit                        */
+    uint64_t sidecar_used;      /* bytes of its panels that this model computes with            */
+    bool     sidecar_fresh;     /* the model's files are surely those it was made of; else opening compares what they hold */
+    const char *sidecar_refused;   /* why it is not used, "" when it is or could be             */
     const char *head_type;      /* that scores are computed with; "" without weights            */
     uint64_t head_bytes;        /* of memory that a copy of the head takes; part of packed_bytes  */
     uint64_t stage_bytes;       /* of memory for the first stage of the head; part of packed_bytes, 0: there is none */

@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include "base/checksum.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -8,9 +9,28 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { OUT_BUFFER = 1 << 18, SUFFIX = 40 };   /* SUFFIX: bytes behind a path that make it a temporary's */
+
+static uint64_t stamp_of(const struct stat *sb)
+{
+    const int64_t of[] = { (int64_t)sb->st_ino, (int64_t)sb->st_size, (int64_t)sb->st_mtim.tv_sec, (int64_t)sb->st_mtim.tv_nsec,
+                           (int64_t)sb->st_ctim.tv_sec, (int64_t)sb->st_ctim.tv_nsec };
+    return tern_checksum(NULL, of, sizeof of) | 1;
+}
+
+uint64_t tern_path_stamp(const char *path, bool *settled)
+{
+    enum { COARSEST = 2 };   /* seconds: FAT's clock */
+    struct stat sb;
+    *settled = false;
+    if (stat(path, &sb) != 0 || !S_ISREG(sb.st_mode)) return 0;
+    int64_t last = sb.st_mtim.tv_sec > sb.st_ctim.tv_sec ? sb.st_mtim.tv_sec : sb.st_ctim.tv_sec;
+    *settled = (int64_t)time(NULL) > last + COARSEST;
+    return stamp_of(&sb);
+}
 
 tern_status tern_map_open(const char *path, tern_map *out, tern_error *err)
 {
@@ -41,7 +61,7 @@ tern_status tern_map_open(const char *path, tern_map *out, tern_error *err)
         st = tern_fail(err, TERN_ERR_IO, "cannot map '%s': %s", path, strerror(errno));
         goto done;
     }
-    *out = (tern_map){ .data = p, .size = (size_t)sb.st_size };
+    *out = (tern_map){ .data = p, .size = (size_t)sb.st_size, .stamp = stamp_of(&sb) };
 
 done:
     if (fd >= 0) close(fd);   /* the mapping outlives the descriptor */

@@ -9,6 +9,7 @@
 typedef struct tern_map {
     const uint8_t *data;
     size_t size;
+    uint64_t stamp;   /* as tern_path_stamp() of the file that was opened */
 } tern_map;
 
 /* Errors: IO (missing, a directory, no permission), FORMAT (empty). */
@@ -16,6 +17,10 @@ TERN_USE_RESULT tern_status tern_map_open(const char *path, tern_map *out, tern_
 void tern_map_close(tern_map *m);
 /* Tell the kernel that bytes [offset, offset+size) will not be read again soon. */
 void tern_map_forget(const tern_map *m, size_t offset, size_t size);
+
+/* A number that becomes another when the file is written to, replaced, moved or touched: of its size, its identity and its
+ * times of change. *settled: it changed long enough ago for the next change to show in every file system's clock. 0: no file. */
+uint64_t tern_path_stamp(const char *path, bool *settled);
 
 bool tern_path_is_directory(const char *path);
 bool tern_path_exists(const char *path);

@@ -1,6 +1,8 @@
 /* A model file, stage by stage. Each stage needs only those before it that passed. */
 #include "check/report.h"
 
+#include "base/cpu.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/pool.h"
 #include "format/source.h"
@@ -93,6 +95,36 @@ static void check_metadata(tern_report *r, const tern_source *source)
     for (size_t i = 0; i < source->n_tensors; i++) twice += tern_source_find(source, source->tensor[i].name) != &source->tensor[i];
     if (twice) tern_report_add(r, "metadata", TERN_FAILED, "%zu tensor names appear twice", twice);
     else tern_report_add(r, "metadata", TERN_PASSED, "%s, %zu entries, %zu tensors", kind[source->kind], source->n_meta, source->n_tensors);
+}
+
+/* --- packed weights beside the model: every byte against a fresh packing --- */
+
+static void check_sidecar(tern_report *r, const tern_model *m, tern_pool *pool)
+{
+    tern_sidecar *s = NULL;
+    tern_error    why = {0};
+    tern_arena    arena;
+    size_t        compared = 0, other = 0;
+    tern_arena_init(&arena, r->o->mem, 0);
+    const char *path = tern_sidecar_path(&arena, m->source, tern_isa_name[tern_isa_best()]);
+    if (!path || !tern_path_exists(path)) {
+        tern_report_add(r, "sidecar", TERN_SKIPPED, "there is none");
+    } else if (tern_sidecar_open(path, m->source, tern_panel_layout(), pool, r->o->mem, &s, &why) != TERN_OK) {
+        tern_report_add(r, "sidecar", TERN_WARNED, "it is not used: %s", why.message);
+    } else {
+        for (size_t i = 0; i < m->n_weights; i++) {
+            const tern_matrix *w = &m->weight[i].m;
+            const tern_sidecar_entry *e = w->panels ? tern_sidecar_find(s, m->weight[i].name) : NULL;
+            size_t size = e ? tern_panels(w) * tern_panel_bytes(w->cell, w->K) : 0;
+            if (!e || e->N != w->N || e->K != w->K || e->size != size || strcmp(e->cell, w->cell->name) != 0) continue;
+            compared++;
+            other += memcmp(e->panels, w->panels, size) != 0;
+        }
+        if (other) tern_report_add(r, "sidecar", TERN_FAILED, "the panels of %zu of %zu tensors are not the model's", other, compared);
+        else tern_report_add(r, "sidecar", TERN_PASSED, "the panels of %zu tensors are the model's", compared);
+    }
+    tern_sidecar_close(s);
+    tern_arena_clear(&arena);
 }
 
 /* --- tokenizer and template --- */
@@ -219,7 +251,8 @@ tern_status tern_check_model(const char *path, const tern_check_options *options
     tern_source_close(source);
     source = NULL;
 
-    tern_model_options mo = { .tokenizer = r.o->tokenizer, .threads = r.o->threads, .progress = r.o->progress, .user = r.o->user, .mem = r.o->mem };
+    tern_model_options mo = { .tokenizer = r.o->tokenizer, .threads = r.o->threads, .progress = r.o->progress, .user = r.o->user, .mem = r.o->mem,
+                              .sidecar = TERN_SIDECAR_OFF };
     opened = tern_model_open(path, &mo, &model, &why);
     if (opened == TERN_ERR_MEMORY || opened == TERN_ERR_CANCELLED) {
         st = tern_fail(err, opened, "%s", why.message);
@@ -232,6 +265,7 @@ tern_status tern_check_model(const char *path, const tern_check_options *options
     tern_model_info info = tern_model_describe(model);
     tern_report_add(&r, "model", TERN_PASSED, "%s: %d layers, width %d, %d heads, vocabulary %d", info.architecture, info.layers,
                     info.width, info.heads, info.vocab);
+    check_sidecar(&r, model, pool);
     check_tokenizer(&r, model);
     check_template(&r, model);
     TERN_TRY(check_forward(&r, model, &arena, err));

@@ -64,7 +64,7 @@ static int run(tern_cli *c)
     printf("kernels    ");
     for (int i = 0; i < TERN_ISA_COUNT; i++)
         if (tern_isa_enabled((tern_isa)i)) printf(" %s", tern_isa_name[i]);
-    putchar('\n');
+    printf("\nsidecar     MODEL.%s.panels, written by --sidecar write\n", tern_isa_name[tern_isa_best()]);
     for (int i = 0; i < TERN_ISA_COUNT; i++)
         if (tern_isa_supported((tern_isa)i) && !tern_isa_enabled((tern_isa)i))
             printf("            %s is there but TERN_ISA forbids it\n", tern_isa_name[i]);

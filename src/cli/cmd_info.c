@@ -122,6 +122,9 @@ static int print_json(tern_cli *c, const tern_model *m, const info_options *o, u
         json_array_append_new(tensors, json_pack("{s:o,s:s,s:o,s:I}", "name", tern_json_text(t.name, strlen(t.name)), "type", t.type, "shape", shape, "bytes", (json_int_t)t.bytes));
     }
     for (size_t k = 0; tern_model_metadata(m, k, &key, value, sizeof value); k++) json_object_set_new(metadata, key, tern_json_text(value, strlen(value)));
+    if (i.sidecar[0])
+        json_object_set_new(all, "sidecar", json_pack("{s:o,s:I,s:b,s:s}", "path", tern_json_text(i.sidecar, strlen(i.sidecar)), "bytes",
+                                                      (json_int_t)i.sidecar_bytes, "fresh", i.sidecar_fresh, "refused", i.sidecar_refused));
     json_object_set_new(all, "memory", fits);
     json_object_set_new(all, "tensors", tensors);
     json_object_set_new(all, "metadata", metadata);
@@ -155,6 +158,10 @@ static void print_model(const tern_model *m)
     printf("\ntemplate      %s\ntensors       %zu, %s\n", i.has_template ? "yes" : "no", i.tensors,
            tern_show_bytes(i.weight_bytes));
     for (size_t k = 0; k < n; k++) printf("  %-11s %5zu tensors, %s\n", s[k].type, s[k].tensors, tern_show_bytes(s[k].bytes));
+    if (!i.sidecar[0]) return;
+    printf("sidecar       %s", i.sidecar);
+    if (i.sidecar_refused[0]) printf(" is not used: %s\n", i.sidecar_refused);
+    else printf(", %s%s\n", tern_show_bytes(i.sidecar_bytes), i.sidecar_fresh ? "" : "; the model's files were touched since: it is compared with them");
 }
 
 static void print_fit(tern_cli *c, const tern_model *m, const info_options *o, uint64_t memory)

@@ -26,6 +26,9 @@ const tern_option tern_weight_rows[] = {
       "find the best tokens with a copy of the head as TYPE (q8_0 for a head of floats) first; same text, more memory" },
     { "skip-zeros", 0, TERN_OPTION_FLAG, offsetof(tern_weight_args, skip_zeros), 0, 0, NULL, NULL, NULL,
       "ternary layers with squared ReLU: read no weights that zeros multiply; same text, more memory" },
+    { "sidecar", 0, TERN_OPTION_CHOICE, offsetof(tern_weight_args, sidecar), 0, 0, "WHAT", "use write off", "use",
+      "packed weights in a file beside the model, for a faster start: use it when it fits the model, write it when it is "
+      "missing or does not fit, or turn it off" },
     { 0 }
 };
 
@@ -97,14 +100,18 @@ int tern_open_model(tern_cli *c, const tern_model_args *a, bool vocabulary_only,
 
 void tern_weight_choices(const tern_weight_args *a, tern_model_options *o)
 {
+    static const tern_sidecar_use use[] = { TERN_SIDECAR_USE, TERN_SIDECAR_WRITE, TERN_SIDECAR_OFF };   /* as the option says */
     o->head       = a->head;
     o->two_stage  = a->two_stage;
     o->skip_zeros = a->skip_zeros;
+    o->sidecar    = use[a->sidecar];
 }
 
 void tern_note_weights(const tern_cli *c, const tern_weight_args *a, const tern_model *m)
 {
     const tern_model_info info = tern_model_describe(m);
+    if (info.sidecar_refused[0] && a->sidecar == 0)
+        tern_cli_note(c, "'%s' is not used: %s; --sidecar write makes it again", info.sidecar, info.sidecar_refused);
     if (a->head) tern_cli_note(c, "the head is held as %s, its copy takes %s", info.head_type, tern_show_bytes(info.head_bytes));
     if (a->two_stage) tern_cli_note(c, "the first stage of the head takes %s", tern_show_bytes(info.stage_bytes));
     if (a->skip_zeros && info.stream_bytes) tern_cli_note(c, "skipping zeros takes %s", tern_show_bytes(info.stream_bytes));

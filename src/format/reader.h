@@ -10,6 +10,7 @@
 /* One file of a source. `map` is all zero where the caller owns the bytes. */
 typedef struct tern_source_file {
     tern_map map;
+    const char *path;               /* NULL where the caller owns the bytes */
     const uint8_t *data;
     size_t size;
 } tern_source_file;

@@ -1,6 +1,7 @@
 /* Opening: which kind of file it is, the memory it may cost, and looking things up afterwards. */
 #include "format/source.h"
 
+#include "base/checksum.h"
 #include "format/reader.h"
 
 #include <string.h>
@@ -66,7 +67,8 @@ tern_status tern_reader_map(tern_reader *r, const char *path, tern_source_file *
     if (st != TERN_OK) return st;
     out->data = out->map.data;
     out->size = out->map.size;
-    st = add_file(r, out, err);
+    out->path = tern_arena_text(&r->p->arena, path, strlen(path));
+    st = out->path ? add_file(r, out, err) : tern_reader_no_memory(err);
     if (st != TERN_OK) tern_map_close(&out->map);
     return st;
 }
@@ -305,6 +307,42 @@ uint64_t tern_source_bytes(const tern_source *s)
     uint64_t rest = s->file_bytes;
     for (size_t i = 0; i < s->n_tensors; i++) rest -= s->tensor[i].size < rest ? s->tensor[i].size : rest;
     return s->priv->used + rest;
+}
+
+uint64_t tern_source_stamp(const tern_source *s)
+{
+    uint64_t all = 0;
+    for (size_t i = 0; i < s->priv->file.n; i++) {
+        const tern_source_file *f = &TERN_VEC(&s->priv->file, tern_source_file)[i];
+        if (!f->path) return 0;
+        all = tern_checksum_join(all, f->map.stamp);
+    }
+    return all;
+}
+
+uint64_t tern_source_stamp_now(const tern_source *s, bool *settled)
+{
+    uint64_t all = 0;
+    *settled = true;
+    for (size_t i = 0; i < s->priv->file.n; i++) {
+        const tern_source_file *f = &TERN_VEC(&s->priv->file, tern_source_file)[i];
+        bool     long_ago = false;
+        uint64_t stamp = f->path ? tern_path_stamp(f->path, &long_ago) : 0;
+        if (!stamp) return 0;
+        *settled = *settled && long_ago;
+        all = tern_checksum_join(all, stamp);
+    }
+    return all;
+}
+
+uint64_t tern_source_checksum(const tern_source *s, tern_pool *pool)
+{
+    uint64_t all = 0;
+    for (size_t i = 0; i < s->priv->file.n; i++) {
+        const tern_source_file *f = &TERN_VEC(&s->priv->file, tern_source_file)[i];
+        all = tern_checksum_join(all, tern_checksum(pool, f->data, f->size));
+    }
+    return all;
 }
 
 void tern_source_forget(const tern_source *s, const tern_source_tensor *t)

@@ -22,6 +22,7 @@
 
 #include "base/limits.h"
 #include "base/memory.h"
+#include "base/pool.h"
 #include "base/text.h"
 #include "quant/quant.h"
 
@@ -104,6 +105,11 @@ tern_text   tern_source_text(const tern_source *s, const char *key);   /* {NULL,
 
 /* Bytes of memory that the source itself takes: what was read out of it, and the mapped parts that are no tensor. */
 uint64_t tern_source_bytes(const tern_source *s);
+/* Of its files together (base/file.h): as they were when they were opened, and as they are now. 0: it is no file, or one is gone. */
+uint64_t tern_source_stamp(const tern_source *s);
+uint64_t tern_source_stamp_now(const tern_source *s, bool *settled);
+/* A checksum of all that its files hold, read by all threads. */
+uint64_t tern_source_checksum(const tern_source *s, tern_pool *pool);
 /* The tensor's pages will not be needed again soon: they were packed. */
 void tern_source_forget(const tern_source *s, const tern_source_tensor *t);
 

@@ -129,6 +129,10 @@ size_t tern_panel_bytes(const tern_cell *c, size_t K);
  * place of that panel in w->panels. Different panels may be packed by different threads. */
 void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst);
 
+/* A number for the layouts of all panels that this processor's cells want: files that hold panels of another one are of no
+ * use. It is made by packing a sample of every type, so that no change of a layout is forgotten. */
+uint32_t tern_panel_layout(void);
+
 /* y[m*ldy + n] for the rows n of panels [panel_begin,panel_end) and m in [m_begin,m_end). A matrix whose cell wants
  * panels but that has none (panels == NULL) is computed from its raw rows, slowly, with the same result. */
 void tern_matmul_panels(const tern_matrix *w, const tern_act *a, float *y, size_t ldy,

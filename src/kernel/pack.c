@@ -2,6 +2,8 @@
  * panels serve every level with as many lanes. */
 #include "kernel/panel.h"
 
+#include "base/checksum.h"
+#include "base/error.h"
 #include "base/half.h"
 #include "quant/block.h"
 #include "quant/kscale.h"
@@ -57,6 +59,10 @@ static uint32_t fifth_bits(const uint8_t h[4])
         for (int b = 0; b < 4; b++) out |= (in >> (4 * i + b) & 1) << (8 * b + i);
     return out;
 }
+
+/* Registers of headers of a pair of blocks, and where pair i begins. */
+static size_t pair_headers(tern_type t) { return t == TERN_TYPE_q4_1 || t == TERN_TYPE_q5_1 ? 2 : 1; }
+static size_t pair_at(tern_type t, size_t R, size_t i) { return i * 2 * tern_types[t].bytes * R; }
 
 /* Block i of row r in a type with blocks of 32. */
 static void block_32(uint8_t *panel, size_t R, size_t r, tern_type t, const uint8_t *row, size_t i)
@@ -206,6 +212,10 @@ void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst)
     const size_t rows = w->N - n0 < R ? w->N - n0 : R;
     const uint8_t *from = (const uint8_t *)w->rows + n0 * stride;
     if (!c->packed) return;
+    /* what no row writes: the rest of the last line, and the header of an absent second block */
+    size_t used = tern_panel_row_bytes(w->type, K) * R, size = tern_panel_bytes(c, K);
+    memset((uint8_t *)dst + used, 0, size - used);
+    if (tern_types[w->type].elems == 32 && K / 32 % 2) memset((uint8_t *)dst + pair_at(w->type, R, K / 64), 0, 4 * R * pair_headers(w->type));
     if (rows < R) memset(dst, 0, tern_panel_bytes(c, K));   /* d = 0 in the rows that do not exist */
 
     /* blocks outside, rows inside: a block of all rows stays in the first-level cache while it is transposed */
@@ -219,4 +229,26 @@ void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst)
         for (size_t i = 0; i < K / 256; i++)
             for (size_t r = 0; r < rows; r++) block_256(dst, R, r, w->type, from + r * stride, i);
     }
+}
+
+uint32_t tern_panel_layout(void)
+{
+    enum { ROWS = 32, WIDTH = 768, RAW = ROWS * WIDTH * 9 / 8, PANEL = RAW + 64 };
+    _Alignas(64) uint8_t raw[RAW], panel[PANEL];
+    uint64_t all = TERN_PANEL_LAYOUT;
+    uint32_t x = 1;
+    for (size_t i = 0; i < sizeof raw; i++) raw[i] = (uint8_t)((x = x * 1664525 + 1013904223) >> 24);
+    for (int t = 0; t < TERN_TYPE_COUNT; t++) {
+        const tern_cell *c = tern_cell_find((tern_type)t);
+        if (!c || !c->packed) continue;
+        const size_t widths[] = { WIDTH, tern_types[t].elems == 32 ? 96 : 256 };   /* an even and an odd number of blocks */
+        for (size_t i = 0; i < TERN_COUNT(widths); i++) {
+            tern_matrix w = { .type = (tern_type)t, .N = c->R, .K = widths[i], .rows = raw, .cell = c };
+            size_t size = tern_panel_bytes(c, w.K);
+            if (c->R > ROWS || size > PANEL || tern_row_size(w.type, w.K) * c->R > RAW) continue;
+            tern_panel_pack(&w, 0, panel);
+            all = tern_checksum_join(all, tern_checksum_join((uint64_t)t << 8 | c->R, tern_checksum(NULL, panel, size)));
+        }
+    }
+    return (uint32_t)all;
 }

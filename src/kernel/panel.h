@@ -36,6 +36,9 @@
 #define TERN_INLINE static inline
 #endif
 
+/* To be raised when the same bytes come to mean something else. tern_panel_layout() notices all other changes. */
+enum { TERN_PANEL_LAYOUT = 1 };
+
 /* Loops with constant bounds, taken apart completely: accumulators then live in registers. */
 #if defined(__clang__)
 #define TERN_UNROLL _Pragma("unroll")

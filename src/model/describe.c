@@ -26,6 +26,8 @@ tern_model_info tern_model_describe(const tern_model *m)
         .bytes_per_token = m->bytes_per_token, .packed_bytes = m->packed_bytes, .file_bytes = s->file_bytes,
         .head_type = m->global.w[TERN_ROLE_output] ? tern_types[m->global.w[TERN_ROLE_output]->m.type].name : "", .head_bytes = m->head_bytes, .stream_bytes = m->stream_bytes,
         .stage_bytes = m->stage_bytes,
+        .sidecar = m->sidecar_path ? m->sidecar_path : "", .sidecar_bytes = m->sidecar_bytes, .sidecar_used = m->sidecar_used, .sidecar_fresh = m->sidecar_fresh,
+        .sidecar_refused = m->sidecar_refused ? m->sidecar_refused : "",
         .dominant_type = tern_types[dominant].name, .tensors = s->n_tensors, .has_tokenizer = m->tokenizer != NULL,
         .has_template = m->template_text != NULL,
     };

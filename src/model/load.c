@@ -273,6 +273,46 @@ void tern_outline_clear(tern_model *out)
     tern_arena_clear(&out->arena);
 }
 
+/* --- packed weights beside the model --- */
+
+/* Opens the sidecar where there is one that fits; why one does not is kept. Errors: MEMORY. */
+static tern_status open_sidecar(tern_loader *l, tern_error *err)
+{
+    tern_model *m = l->m;
+    tern_error  why = { 0 };
+    if (l->options->sidecar == TERN_SIDECAR_OFF) return TERN_OK;
+    char *path = tern_sidecar_path(&m->arena, m->source, tern_isa_name[tern_isa_best()]);
+    if (!path) return no_memory(err);
+    if (!tern_path_exists(path)) return TERN_OK;
+    m->sidecar_path = path;
+    tern_status st = tern_sidecar_open(path, m->source, tern_panel_layout(), l->pool, m->mem, &m->sidecar, &why);
+    if (st == TERN_ERR_MEMORY) return tern_fail(err, st, "%s", why.message);
+    if (st != TERN_OK) {
+        m->sidecar_refused = tern_arena_text(&m->arena, why.message, strlen(why.message));
+        return m->sidecar_refused ? TERN_OK : no_memory(err);
+    }
+    m->sidecar_bytes = m->sidecar->file_bytes;
+    m->sidecar_fresh = m->sidecar->fresh;
+    if (!l->pool) {   /* only looked at */
+        tern_sidecar_close(m->sidecar);
+        m->sidecar = NULL;
+    }
+    return TERN_OK;
+}
+
+static tern_status write_sidecar(tern_loader *l, tern_error *err)
+{
+    tern_model *m = l->m;
+    if (l->options->sidecar != TERN_SIDECAR_WRITE || l->panels.n == 0 || (l->packed == 0 && m->sidecar && m->sidecar->fresh))
+        return TERN_OK;
+    char *path = tern_sidecar_path(&m->arena, m->source, tern_isa_name[tern_isa_best()]);
+    if (!path) return no_memory(err);
+    if (l->options->progress) (void)l->options->progress(l->options->user, "writing packed weights", "tensors", 0, l->panels.n);
+    tern_status st = tern_sidecar_write(path, m->source, tern_panel_layout(), l->panels.data, l->panels.n, l->pool, m->mem, err);
+    m->sidecar_path = path;
+    return st;
+}
+
 /* --- what stands beside the weights --- */
 static void read_defaults(tern_model *m)
 {
@@ -332,6 +372,7 @@ tern_status tern_model_open(const char *path, const tern_model_options *options,
     }
     *m = (tern_model){ .mem = mem, .arena = boot, .vocabulary_only = o->vocabulary_only };
     tern_vec_init(&m->owned, mem, sizeof(tern_owned));
+    tern_vec_init(&l.panels, mem, sizeof(tern_sidecar_entry));
     l.m = m;
 
     tern_source_options so = { .mem = mem, .progress = o->progress, .user = o->user };
@@ -342,7 +383,11 @@ tern_status tern_model_open(const char *path, const tern_model_options *options,
     TERN_TRY(tern_config_read(m->arch, name, l.s, &m->config, err));
     if (!o->vocabulary_only) {
         TERN_TRY(tern_pool_open(o->threads, mem, &l.pool, err));
+        TERN_TRY(open_sidecar(&l, err));
         TERN_TRY(load_tensors(&l, err));
+        TERN_TRY(write_sidecar(&l, err));
+    } else {
+        TERN_TRY(open_sidecar(&l, err));
     }
     tern_text called = tern_source_text(l.s, l.s->kind == TERN_SOURCE_GGUF ? "general.name" : "_name_or_path");
     m->name = tern_arena_text(&m->arena, called.size ? called.data : "", called.size);
@@ -355,6 +400,7 @@ tern_status tern_model_open(const char *path, const tern_model_options *options,
     *out = m;
 
 done:
+    tern_vec_clear(&l.panels);
     tern_pool_close(l.pool);
     if (st != TERN_OK) {
         if (opened) st = tern_prefix(err, st, "'%s'", strlen(path) > 100 ? tern_path_name(path) : path);
@@ -371,6 +417,7 @@ void tern_model_close(tern_model *m)
         tern_memory_free(m->mem, o->p, o->size);
     }
     tern_vec_clear(&m->owned);
+    tern_sidecar_close(m->sidecar);
     tern_tokenizer_close(m->tokenizer);
     tern_source_close(m->source);
     tern_arena arena = m->arena;   /* m itself lives in it */

@@ -5,6 +5,7 @@
 #include <tern/model.h>
 
 #include "backend/plan.h"
+#include "format/sidecar.h"
 #include "format/source.h"
 
 typedef enum tern_role {
@@ -67,6 +68,11 @@ struct tern_model {
     size_t       n_weights;
     bool         vocabulary_only;
     tern_vec     owned;             /* of tern_owned: panels and converted matrices */
+    tern_sidecar *sidecar;          /* whose panels are used, or NULL                */
+    char        *sidecar_path;      /* NULL: there is none, or nobody looked        */
+    char        *sidecar_refused;   /* why it is not used, or NULL                  */
+    uint64_t     sidecar_bytes, sidecar_used;
+    bool         sidecar_fresh;
 };
 
 /* Memory from the model's allocator. */

@@ -345,17 +345,29 @@ static void pack_panels(void *arg, size_t begin, size_t end)
     for (size_t p = begin; p < end; p++) tern_panel_pack(j->w, p, j->out + p * j->bytes);
 }
 
-static tern_status pack(tern_loader *l, const tern_source_tensor *t, tern_matrix *w, bool *did, tern_error *err)
+/* Panels of what the file holds as it is can lie in a sidecar; those of converted matrices (`made`) are always packed. */
+static tern_status pack(tern_loader *l, const tern_source_tensor *t, bool made, tern_matrix *w, bool *did, tern_error *err)
 {
     pack_job j = { w, NULL, tern_panel_bytes(w->cell, w->K) };
     size_t   panels = tern_panels(w), total;
     *did = false;
     if (j.bytes == 0) return TERN_OK;
-    j.out = tern_mul_overflow(panels, j.bytes, &total) ? NULL : own(l, total);
-    if (!j.out) return no_memory(t, err);
-    tern_pool_for(l->pool, panels, 4, pack_panels, &j);
-    w->panels = j.out;
-    l->m->packed_bytes += total;
+    if (tern_mul_overflow(panels, j.bytes, &total)) return no_memory(t, err);
+    const tern_sidecar_entry *there = l->m->sidecar && !made ? tern_sidecar_find(l->m->sidecar, t->name) : NULL;
+    if (there && there->N == w->N && there->K == w->K && there->size == total && strcmp(there->cell, w->cell->name) == 0) {
+        w->panels = (void *)(uintptr_t)there->panels;   /* never written to */
+        l->m->sidecar_used += total;
+        l->m->mapped_bytes += total;
+    } else {
+        j.out = own(l, total);
+        if (!j.out) return no_memory(t, err);
+        tern_pool_for(l->pool, panels, 4, pack_panels, &j);
+        w->panels = j.out;
+        l->m->packed_bytes += total;
+        l->packed += !made;
+    }
+    tern_sidecar_entry e = { .tensor = t->name, .cell = w->cell->name, .N = w->N, .K = w->K, .panels = w->panels, .size = total };
+    if (!made && !tern_vec_append(&l->panels, &e, 1)) return no_memory(t, err);
     *did = true;
     return TERN_OK;
 }
@@ -475,7 +487,7 @@ tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const 
         st = no_cell(t, err);
         goto done;
     }
-    if (packed) TERN_TRY(pack(l, t, w, &did, err));
+    if (packed) TERN_TRY(pack(l, t, owned, w, &did, err));
     if (did && owned && !streams(l, row->role)) {   /* panels replace the converted rows */
         disown(l, 1);
         w->rows = NULL;
@@ -544,7 +556,7 @@ tern_status tern_load_copy(tern_loader *l, const tern_weight *from, tern_type to
         }
     }
     out->m.rows = j.out;
-    TERN_TRY(pack(l, t, &out->m, &packed, err));
+    TERN_TRY(pack(l, t, true, &out->m, &packed, err));
     if (packed && !keep_rows) {
         disown(l, 1);
         out->m.rows = NULL;

@@ -23,6 +23,8 @@ typedef struct tern_loader {
     bool        *used;          /* (n_tensors) */
     bool         outline;       /* count what loading would take and read no matrix: shapes and types only */
     uint64_t     done, total;   /* bytes of matrices, for progress */
+    tern_vec     panels;        /* of tern_sidecar_entry: all that could be in a sidecar */
+    size_t       packed;        /* of them, those that had to be packed                  */
 } tern_loader;
 
 bool tern_role_per_layer(tern_role role);
