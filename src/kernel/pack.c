@@ -23,19 +23,58 @@ size_t tern_panel_row_bytes(tern_type t, size_t K)
     return blocks * (tern_types[t].bytes - header) + (blocks + 1) / 2 * 2 * header;
 }
 
-/* `n` dwords of row r into columns of V = 4 R bytes from dst on. */
-static void columns(uint8_t *dst, size_t R, size_t r, const uint8_t *src, int n)
+/* One field of several rows: where row 0 has it, and from row to row. */
+typedef struct field {
+    const uint8_t *at;
+    size_t         stride, rows;
+} field;
+
+typedef uint32_t quad __attribute__((vector_size(16)));
+
+TERN_INLINE quad load(const uint8_t *p)
 {
-    dst += 4 * r;
-    for (int i = 0; i < n; i++) memcpy(dst + (size_t)i * 4 * R, src + 4 * i, 4);
+    quad v;
+    memcpy(&v, p, sizeof v);
+    return v;
 }
 
-/* `n` dwords of a and eight of b as "a ~ b" (panel.h). */
-static void braid(uint8_t *dst, size_t R, size_t r, const uint8_t *a, size_t n, const uint8_t *b)
+TERN_INLINE void store(uint8_t *p, quad v) { memcpy(p, &v, sizeof v); }
+
+/* Four dwords of four rows to four columns `step` bytes apart. */
+TERN_INLINE void transpose(uint8_t *dst, size_t step, const uint8_t *src, size_t stride, quad flip)
 {
-    dst += 4 * r;
-    for (size_t i = 0; i < n; i++) memcpy(dst + tern_panel_a(i) * 4 * R, a + 4 * i, 4);
-    for (size_t i = 0; i < 8; i++) memcpy(dst + tern_panel_b(i) * 4 * R, b + 4 * i, 4);
+    quad a = load(src) ^ flip, b = load(src + stride) ^ flip, c = load(src + 2 * stride) ^ flip, d = load(src + 3 * stride) ^ flip;
+    quad ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    store(dst, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+    store(dst + step, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
+    ab = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    store(dst + 2 * step, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+    store(dst + 3 * step, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
+}
+
+/* `n` dwords of each row, a multiple of four, into columns `step` bytes apart; `flip` is added to each without carry. */
+static void columns(uint8_t *dst, size_t step, field f, size_t n, uint32_t flip)
+{
+    const quad flips = { flip, flip, flip, flip };
+    size_t r = 0;
+    for (; r + 4 <= f.rows; r += 4)
+        for (size_t i = 0; i < n; i += 4) transpose(dst + i * step + 4 * r, step, f.at + r * f.stride + 4 * i, f.stride, flips);
+    for (; r < f.rows; r++)
+        for (size_t i = 0; i < n; i++) {
+            uint32_t x;
+            memcpy(&x, f.at + r * f.stride + 4 * i, 4);
+            x ^= flip;
+            memcpy(dst + i * step + 4 * r, &x, 4);
+        }
+}
+
+/* `n` dwords of a and eight of b as "a ~ b" (panel.h): tern_panel_a() and tern_panel_b(). */
+static void braid(uint8_t *dst, size_t V, field a, size_t n, field b)
+{
+    columns(dst, 2 * V, a, 8, 0);
+    columns(dst + V, 2 * V, b, 8, 0);
+    a.at += 32;
+    columns(dst + 16 * V, V, a, n - 8, 0);
 }
 
 static void pairs(uint8_t *dst, size_t R, size_t r, const uint8_t *src, int n)
@@ -64,34 +103,31 @@ static uint32_t fifth_bits(const uint8_t h[4])
 static size_t pair_headers(tern_type t) { return t == TERN_TYPE_q4_1 || t == TERN_TYPE_q5_1 ? 2 : 1; }
 static size_t pair_at(tern_type t, size_t R, size_t i) { return i * 2 * tern_types[t].bytes * R; }
 
-/* Block i of row r in a type with blocks of 32. */
-static void block_32(uint8_t *panel, size_t R, size_t r, tern_type t, const uint8_t *row, size_t i)
+/* Block i of rows in a type with blocks of 32. */
+static void block_32(uint8_t *panel, size_t R, tern_type t, field f, size_t i)
 {
     const size_t V = 4 * R, size = tern_types[t].bytes;
     const bool   minimum = t == TERN_TYPE_q4_1 || t == TERN_TYPE_q5_1, fifth = t == TERN_TYPE_q5_0 || t == TERN_TYPE_q5_1;
-    const size_t header = minimum ? 2 * V : V, codes = (size - (minimum ? 4 : 2)) * R;
-    const uint8_t *p = row + i * size;
-    uint8_t *pair = panel + i / 2 * (header + 2 * codes), *dst = pair + header + i % 2 * codes;
+    const size_t header = pair_headers(t) * V, codes = (size - pair_headers(t) * 2) * R;
+    uint8_t *pair = panel + pair_at(t, R, i / 2), *dst = pair + header + i % 2 * codes;
 
-    memcpy(pair + i % 2 * 2 * R + 2 * r, p, 2);
-    p += 2;
-    if (minimum) {
-        memcpy(pair + V + i % 2 * 2 * R + 2 * r, p, 2);
-        p += 2;
+    f.at += i * size;
+    for (size_t r = 0; r < f.rows; r++) {
+        const uint8_t *p = f.at + r * f.stride;
+        memcpy(pair + i % 2 * 2 * R + 2 * r, p, 2);
+        if (minimum) memcpy(pair + V + i % 2 * 2 * R + 2 * r, p + 2, 2);
+        if (fifth) {
+            uint32_t h = fifth_bits(p + (minimum ? 4 : 2));
+            memcpy(dst + 4 * r, &h, 4);
+        }
     }
+    f.at += minimum ? 4 : 2;
     if (fifth) {
-        uint32_t h = fifth_bits(p);
-        memcpy(dst + 4 * r, &h, 4);
-        p += 4;
+        f.at += 4;
         dst += V;
     }
-    if (t == TERN_TYPE_q8_0) {
-        uint8_t q[32];
-        for (int j = 0; j < 32; j++) q[j] = p[j] ^ 0x80;
-        columns(dst, R, r, q, 8);
-    } else {
-        columns(dst, R, r, p, 4);
-    }
+    if (t == TERN_TYPE_q8_0) columns(dst, V, f, 8, 0x80808080);
+    else columns(dst, V, f, 4, 0);
 }
 
 static void k_scales(uint8_t *dst, size_t R, size_t r, const uint8_t scale[12])
@@ -112,19 +148,17 @@ static void four_apart(uint8_t q[32], const uint8_t code[128], bool descending)
     }
 }
 
-/* Block i of row r in a type with blocks of 256. */
-static void block_256(uint8_t *dst, size_t R, size_t r, tern_type t, const uint8_t *row, size_t i)
+/* What stands before the columns of row r's block of 256, and for types whose codes are taken apart those codes. */
+static void head_256(uint8_t *dst, size_t R, size_t r, tern_type t, const void *block)
 {
     const size_t V = 4 * R;
-    const void  *block = row + i * tern_types[t].bytes;
-    dst += i * tern_panel_row_bytes(t, 256) * R;
+    uint8_t s[16];
     switch (t) {
     case TERN_TYPE_q4_k: {
         const tern_block_q4_k *p = block;
         put16(dst, r, p->d);
         put16(dst + 2 * R, r, p->m);
         k_scales(dst + V, R, r, p->scale);
-        columns(dst + 5 * V, R, r, p->q, 32);
         break;
     }
     case TERN_TYPE_q5_k: {
@@ -132,15 +166,12 @@ static void block_256(uint8_t *dst, size_t R, size_t r, tern_type t, const uint8
         put16(dst, r, p->d);
         put16(dst + 2 * R, r, p->m);
         k_scales(dst + V, R, r, p->scale);
-        braid(dst + 5 * V, R, r, p->q, 32, p->h);
         break;
     }
     case TERN_TYPE_q6_k: {
         const tern_block_q6_k *p = block;
         put_f32(dst, r, p->d);
         pairs(dst + V, R, r, (const uint8_t *)p->scale, 8);
-        braid(dst + 5 * V, R, r, p->ql, 16, p->qh);
-        braid(dst + 29 * V, R, r, p->ql + 64, 16, p->qh + 32);
         break;
     }
     case TERN_TYPE_q2_k: {
@@ -148,61 +179,79 @@ static void block_256(uint8_t *dst, size_t R, size_t r, tern_type t, const uint8
         put16(dst, r, p->d);
         put16(dst + 2 * R, r, p->m);
         pairs(dst + V, R, r, p->scale, 8);
-        columns(dst + 5 * V, R, r, p->q, 16);
         break;
     }
     case TERN_TYPE_q3_k: {
         const tern_block_q3_k *p = block;
-        uint8_t s[16];
         for (int g = 0; g < 16; g++)
             s[g] = (uint8_t)(((p->scale[g % 8] >> g / 8 * 4 & 15) | (p->scale[8 + g % 4] >> g / 4 * 2 & 3) << 4) - 32);
         put_f32(dst, r, p->d);
         pairs(dst + V, R, r, s, 8);
-        braid(dst + 5 * V, R, r, p->q, 16, p->h);
         break;
     }
     case TERN_TYPE_iq4_xs: {
         const tern_block_iq4_xs *p = block;
-        uint8_t s[8];
         for (int g = 0; g < 8; g++)
             s[g] = (uint8_t)(((p->scale_l[g / 2] >> g % 2 * 4 & 15) | (p->scale_h >> 2 * g & 3) << 4) - 32);
         put_f32(dst, r, p->d);
         pairs(dst + V, R, r, s, 4);
-        columns(dst + 3 * V, R, r, p->q, 32);
         break;
     }
-    case TERN_TYPE_tq1_0: {
-        const tern_block_tq1_0 *p = block;
-        int8_t  code[256];
-        uint8_t q[64];
-        tern_tq1_codes(code, p);
-        four_apart(q, (const uint8_t *)code, false);
-        four_apart(q + 32, (const uint8_t *)code + 128, false);
-        put16(dst, r, p->d);
-        columns(dst + 2 * R, R, r, q, 16);
-        break;
-    }
-    default: {
-        const tern_block_tq2_0 *p = block;
-        put16(dst, r, p->d);
-        columns(dst + 2 * R, R, r, p->q, 16);
-    }
+    case TERN_TYPE_tq1_0: put16(dst, r, ((const tern_block_tq1_0 *)block)->d); break;
+    default: put16(dst, r, ((const tern_block_tq2_0 *)block)->d);
     }
 }
 
-/* 128 columns of row r from k on. */
-static void block_128(uint8_t *dst, size_t R, size_t r, tern_type t, const uint8_t *row, size_t k, size_t K)
+#define FIELD(type, member) ((field){ f.at + offsetof(tern_block_##type, member), f.stride, f.rows })
+
+/* Block i of rows in a type with blocks of 256. */
+static void block_256(uint8_t *dst, size_t R, tern_type t, field f, size_t i)
 {
-    uint8_t code[128], q[32];
+    const size_t V = 4 * R;
+    dst += i * tern_panel_row_bytes(t, 256) * R;
+    f.at += i * tern_types[t].bytes;
+    for (size_t r = 0; r < f.rows; r++) head_256(dst, R, r, t, f.at + r * f.stride);
+    switch (t) {
+    case TERN_TYPE_q4_k: columns(dst + 5 * V, V, FIELD(q4_k, q), 32, 0); break;
+    case TERN_TYPE_q5_k: braid(dst + 5 * V, V, FIELD(q5_k, q), 32, FIELD(q5_k, h)); break;
+    case TERN_TYPE_q6_k:
+        braid(dst + 5 * V, V, FIELD(q6_k, ql), 16, FIELD(q6_k, qh));
+        braid(dst + 29 * V, V, FIELD(q6_k, ql[64]), 16, FIELD(q6_k, qh[32]));
+        break;
+    case TERN_TYPE_q2_k: columns(dst + 5 * V, V, FIELD(q2_k, q), 16, 0); break;
+    case TERN_TYPE_q3_k: braid(dst + 5 * V, V, FIELD(q3_k, q), 16, FIELD(q3_k, h)); break;
+    case TERN_TYPE_iq4_xs: columns(dst + 3 * V, V, FIELD(iq4_xs, q), 32, 0); break;
+    case TERN_TYPE_tq1_0:
+        for (size_t r = 0; r < f.rows; r++) {
+            int8_t  code[256];
+            uint8_t q[64];
+            tern_tq1_codes(code, f.at + r * f.stride);
+            four_apart(q, (const uint8_t *)code, false);
+            four_apart(q + 32, (const uint8_t *)code + 128, false);
+            columns(dst + 2 * R + 4 * r, V, (field){ q, 0, 1 }, 16, 0);
+        }
+        break;
+    default: columns(dst + 2 * R, V, FIELD(tq2_0, q), 16, 0);
+    }
+}
+#undef FIELD
+
+/* 128 columns of rows from k on. */
+static void block_128(uint8_t *dst, size_t R, tern_type t, field f, size_t k, size_t K)
+{
     dst += k / 128 * 32 * R;
+    f.at += k / 4;
     if (t == TERN_TYPE_i2_s) {
-        columns(dst, R, r, row + k / 4, 8);
+        columns(dst, 4 * R, f, 8, 0);
         return;
     }
-    for (size_t j = 0; j < 128; j++)   /* beyond K activations are zero: any code will do */
-        code[j] = k + j < K ? row[(k + j) / 4] >> j % 4 * 2 & 3 : 0;
-    four_apart(q, code, true);
-    columns(dst, R, r, q, 8);
+    for (size_t r = 0; r < f.rows; r++) {
+        uint8_t code[128], q[32];
+        for (size_t j = 0; j < 128; j++)   /* beyond K activations are zero: any code will do */
+            code[j] = k + j < K ? f.at[r * f.stride + j / 4] >> j % 4 * 2 & 3 : 0;
+        four_apart(q, code, true);
+        columns(dst + 4 * r, 4 * R, (field){ q, 0, 1 }, 8, 0);
+    }
 }
 
 void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst)
@@ -210,7 +259,7 @@ void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst)
     const tern_cell *c = w->cell;
     const size_t R = c->R, K = w->K, stride = tern_row_size(w->type, K), n0 = panel * R;
     const size_t rows = w->N - n0 < R ? w->N - n0 : R;
-    const uint8_t *from = (const uint8_t *)w->rows + n0 * stride;
+    const field f = { (const uint8_t *)w->rows + n0 * stride, stride, rows };
     if (!c->packed) return;
     /* what no row writes: the rest of the last line, and the header of an absent second block */
     size_t used = tern_panel_row_bytes(w->type, K) * R, size = tern_panel_bytes(c, K);
@@ -218,16 +267,16 @@ void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst)
     if (tern_types[w->type].elems == 32 && K / 32 % 2) memset((uint8_t *)dst + pair_at(w->type, R, K / 64), 0, 4 * R * pair_headers(w->type));
     if (rows < R) memset(dst, 0, tern_panel_bytes(c, K));   /* d = 0 in the rows that do not exist */
 
-    /* blocks outside, rows inside: a block of all rows stays in the first-level cache while it is transposed */
-    if (w->type == TERN_TYPE_i2_s || w->type == TERN_TYPE_t2) {
-        for (size_t k = 0; k < K; k += 128)
-            for (size_t r = 0; r < rows; r++) block_128(dst, R, r, w->type, from + r * stride, k, K);
-    } else if (tern_types[w->type].elems == 32) {
-        for (size_t i = 0; i < K / 32; i++)
-            for (size_t r = 0; r < rows; r++) block_32(dst, R, r, w->type, from + r * stride, i);
-    } else {
-        for (size_t i = 0; i < K / 256; i++)
-            for (size_t r = 0; r < rows; r++) block_256(dst, R, r, w->type, from + r * stride, i);
+    /* Blocks outside, rows inside: a block of all rows stays in the first-level cache while it is transposed. To the
+     * processor that is a stream for every row, more than it fetches ahead: the next panel's rows are asked for in order. */
+    const bool   of_128 = w->type == TERN_TYPE_i2_s || w->type == TERN_TYPE_t2;
+    const size_t steps = of_128 ? (K + 127) / 128 : K / tern_types[w->type].elems;
+    const size_t ahead = n0 + 2 * R <= w->N ? (R * stride / steps + 63) & ~(size_t)63 : 0;
+    for (size_t i = 0; i < steps; i++) {
+        for (size_t at = 0; at < ahead; at += 64) __builtin_prefetch(f.at + R * stride + i * ahead + at);
+        if (of_128) block_128(dst, R, w->type, f, i * 128, K);
+        else if (tern_types[w->type].elems == 32) block_32(dst, R, w->type, f, i);
+        else block_256(dst, R, w->type, f, i);
     }
 }
 
