@@ -60,6 +60,23 @@ grep -q "text 100 tokens.*(length)" "$WORK/err" || bad "a shifted context: $(cat
 long=$(printf 'word %.0s' $(seq 1 300))
 refused 1 "shorten it or pass --ctx" run $M --ctx 64 "$long"
 
+# speculation changes no greedy text, and with lookup no drawn one; its line stands behind the speed
+run 0 run $M -n 200 --greedy --lookup ''
+cmp -s "$WORK/out" "$D/expected-greedy-n200.txt" || bad "greedy text with --lookup differs"
+grep -q "guessed [0-9]* tokens, [0-9]* came true" "$WORK/err" || bad "no line on guesses: $(cat "$WORK/err")"
+run 0 run $M -q -n 200 --greedy --draft "$D/stories260K.bin" --lookup --guesses 5 ''
+cmp -s "$WORK/out" "$D/expected-greedy-n200.txt" || bad "greedy text with --draft differs"
+run 0 run $M -q -n 90 --seed 3 'The cat sat. The cat'
+cp "$WORK/out" "$WORK/one"
+run 0 run $M -q -n 90 --seed 3 --lookup 'The cat sat. The cat'
+cmp -s "$WORK/out" "$WORK/one" || bad "--lookup gave another text for the same seed"
+refused 2 "--guesses" run $M -n 5 --lookup --guesses 15 text
+refused 1 "no/model" run $M -n 5 --draft "$WORK/no/model" text
+vocabulary=$DATA/tokenizers-ggml-vocab/ggml-vocab-phi-3.gguf
+if [ -r "$vocabulary" ]; then
+    refused 1 "the draft model has a vocabulary of 512 tokens" run -m "$D/stories260K.bin" --tokenizer "$vocabulary" -n 5 --draft "$D/stories260K.bin" text
+fi
+
 # scores: (T,V) float32, against an independent double-precision forward pass
 if command -v python3 >/dev/null; then
     ids=$(tr '\n' ' ' <"$D/ref-token-ids-greedy64.txt")

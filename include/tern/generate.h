@@ -56,6 +56,35 @@ typedef enum tern_finish { TERN_FINISH_EOS, TERN_FINISH_STOP, TERN_FINISH_LENGTH
 /* "eos", "stop", "length", "context", "cancelled". */
 const char *tern_finish_name(tern_finish f);
 
+/* A smaller model that guesses what a model will say (speculative decoding), with a session of its own: one owner at a
+ * time, any number of texts one after another. */
+typedef struct tern_draft tern_draft;
+
+/*   target   the model whose text it guesses
+ *   model    the smaller one, of the same vocabulary; both must outlive the draft
+ *   options  of its session; NULL for defaults. It guesses nothing behind the end of its context
+ *
+ * Errors: ARG (another vocabulary), and those of tern_session_open. */
+TERN_USE_RESULT tern_status tern_draft_open(const tern_model *target, const tern_model *model, const tern_session_options *options,
+                                            tern_draft **out, tern_error *err);
+void tern_draft_close(tern_draft *d);   /* NULL is fine */
+
+/* Guess tokens ahead, have the model read several in one pass, keep those that it agrees with: faster where the text can be
+ * guessed, and no other text. All zero: off.
+ *
+ * Guarantee: with `lookup` and `guess`, and a greedy text with `draft`, the tokens are those without speculation. A drawn
+ * text with `draft` follows the same distribution; it repeats with its seed, but is another one than without.
+ * How many tokens are guessed follows from how many came true, so that a text which cannot be guessed costs little more.
+ * Source: Leviathan et al. 2023; Chen et al. 2023; lookup: Saxena 2023. */
+typedef struct tern_speculation {
+    bool        lookup;   /* guess what followed the same tokens before, in prompt or text                         */
+    tern_draft *draft;    /* guess what this smaller model would say. May be NULL                                   */
+    /* Write at most k tokens that may follow tokens (n) to `out` and return how many. Gets the `user` of the options.
+     * May be NULL. */
+    size_t    (*guess)(void *user, const int32_t *tokens, size_t n, int32_t *out, size_t k);
+    int32_t     tokens;   /* guess at most this many for one pass, up to 14.  0: 14                                 */
+} tern_speculation;
+
 typedef struct tern_generate_options {
     tern_sample_options sample;
     int32_t     max_tokens;         /* 0: until the end of the context; never ends by itself with SHIFT           */
@@ -72,6 +101,7 @@ typedef struct tern_generate_options {
     /* Called with every new token, before its text. Returns false to stop. May be NULL. */
     bool (*on_token)(void *user, int32_t token);
     void *user;
+    tern_speculation speculation;
     const tern_allocator *mem;      /* NULL: malloc                                                               */
 } tern_generate_options;
 
@@ -79,6 +109,8 @@ typedef struct tern_generation {
     tern_finish finish;
     int32_t prompt_tokens, new_tokens;
     double  prompt_seconds, new_seconds;
+    /* Speculation: tokens guessed, those of them that came true, and passes of the model that gave the new tokens. */
+    int64_t proposed, accepted, passes;
 } tern_generation;
 
 /* Read `prompt` (n tokens, may be 0 when the session already holds some) and write what follows.

@@ -308,6 +308,11 @@ static int work(batch *b, batch_options *o, tern_session *session, const tern_te
                      : json_pack("{s:I,s:o,s:o,s:i,s:i,s:s}", "index", (json_int_t)i, "prompt", tern_json_text(in->prompt.data, in->prompt.size),
                                  "text", tern_json_text(b->reply.n ? b->reply.data : "", b->reply.n), "prompt_tokens", g.prompt_tokens,
                                  "new_tokens", g.new_tokens, "finish", tern_finish_name(g.finish));
+        if (st == TERN_OK && line && g.proposed) {
+            json_object_set_new(line, "proposed", json_integer((json_int_t)g.proposed));
+            json_object_set_new(line, "accepted", json_integer((json_int_t)g.accepted));
+            json_object_set_new(line, "passes", json_integer((json_int_t)g.passes));
+        }
         if (write_line(fd, path, line, &err) != TERN_OK) code = tern_cli_fail(b->cli, &err);
         b->failed += st != TERN_OK;
         tokens += (uint64_t)g.new_tokens;
@@ -330,7 +335,7 @@ static int run(tern_cli *c)
     batch_options *o = c->options;
     batch          b = { .cli = c, .field = o->field ? o->field : "prompt" };
     tern_error     err = {0};
-    tern_model    *model = NULL;
+    tern_model    *model = NULL, *draft = NULL;
     tern_session  *session = NULL;
     tern_template *chat = NULL;
     tern_map       map = {0};
@@ -361,6 +366,7 @@ static int run(tern_cli *c)
     tern_interrupt_watch(1);
     code = tern_open_model(c, &o->model, false, &model);
     if (!code) code = tern_open_session(c, &o->text, model, &session);
+    if (!code) code = tern_open_draft(c, &o->text, model, &draft);
     if (!code) code = tern_open_template(c, &o->text, model, &chat);
     if (code) goto done;
     if (open_results(out, size, all, &fd, &err) != TERN_OK) {
@@ -374,6 +380,7 @@ done:
     tern_vec_clear(&b.reply);
     tern_map_close(&map);
     tern_template_close(chat);
+    tern_close_draft(&o->text, draft);
     tern_session_close(session);
     tern_model_close(model);
     return code;
@@ -385,7 +392,8 @@ const tern_command tern_command_batch = {
     .summary = "answer many prompts from a file",
     .about = "IN holds prompts: .txt one per line, .jsonl strings or objects, .json an array of them, .csv with a\n"
              "heading; empty lines do not count. OUT receives one JSON line per prompt: index (from 0), prompt,\n"
-             "text, prompt_tokens, new_tokens, finish, or error. A prompt that fails does not stop the others.\n"
+             "text, prompt_tokens, new_tokens, finish (and with --lookup or --draft what was proposed, accepted, and in how\n"
+             "many passes), or error. A prompt that fails does not stop the others.\n"
              "Run again after a stop, it goes on where it ended; delete OUT to have every prompt answered anew.",
     .example = "tern batch -m model.gguf -n 200 questions.jsonl answers.jsonl",
     .min_operands = 2,

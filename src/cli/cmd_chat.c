@@ -21,7 +21,7 @@ typedef struct chat_options {
 typedef struct chat {
     tern_cli      *cli;
     chat_options  *o;
-    tern_model    *model;
+    tern_model    *model, *draft;
     tern_session  *session;
     tern_template *template;
     json_t        *messages;
@@ -30,6 +30,7 @@ typedef struct chat {
     tern_generation last;
     int64_t        prompt_tokens, new_tokens;
     double         prompt_seconds, new_seconds;
+    int64_t        proposed, accepted, passes;
     bool           leave;
 } chat;
 
@@ -140,6 +141,9 @@ static void answer(chat *c, const char *text)
     c->new_tokens += c->last.new_tokens;
     c->prompt_seconds += c->last.prompt_seconds;
     c->new_seconds += c->last.new_seconds;
+    c->proposed += c->last.proposed;
+    c->accepted += c->last.accepted;
+    c->passes += c->last.passes;
     if (st == TERN_OK && c->last.finish == TERN_FINISH_CONTEXT) tern_cli_note(c->cli, "(the context is full)");
 done:
     if (st != TERN_OK && st != TERN_ERR_CANCELLED) complain(c, &err);
@@ -208,6 +212,9 @@ static void stats(chat *c)
     fprintf(stderr, "read %lld tokens (%.1f tokens/s), wrote %lld tokens (%.1f tokens/s)\n", (long long)c->prompt_tokens,
             c->prompt_seconds > 0 ? (double)c->prompt_tokens / c->prompt_seconds : 0, (long long)c->new_tokens,
             c->new_seconds > 0 ? (double)c->new_tokens / c->new_seconds : 0);
+    if (c->proposed)
+        fprintf(stderr, "guessed %lld tokens, %lld came true; %.2f tokens a pass\n", (long long)c->proposed, (long long)c->accepted,
+                (double)c->new_tokens / (double)c->passes);
 }
 
 static void command(chat *c, const char *line)
@@ -264,6 +271,7 @@ static int run(tern_cli *cli)
     tern_bar_init(&c.bar, cli);
     if (!code) code = tern_open_model(cli, &c.o->model, false, &c.model);
     if (!code) code = tern_open_session(cli, &c.o->text, c.model, &c.session);
+    if (!code) code = tern_open_draft(cli, &c.o->text, c.model, &c.draft);
     if (!code) code = tern_open_template(cli, &c.o->text, c.model, &c.template);
     if (!code && !c.template)
         code = tern_cli_failf(cli, "the model has no chat template: pass --template NAME, or use 'tern run'");
@@ -296,6 +304,7 @@ done:
     tern_vec_clear(&c.ids);
     tern_vec_clear(&c.reply);
     tern_template_close(c.template);
+    tern_close_draft(&c.o->text, c.draft);
     tern_session_close(c.session);
     tern_model_close(c.model);
     return code;

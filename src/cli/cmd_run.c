@@ -81,7 +81,7 @@ static int run(tern_cli *c)
 {
     run_options    *o = c->options;
     tern_error      err = {0};
-    tern_model     *model = NULL;
+    tern_model     *model = NULL, *draft = NULL;
     tern_session   *session = NULL;
     tern_template  *chat = NULL;
     tern_generation g = {0};
@@ -101,6 +101,7 @@ static int run(tern_cli *c)
     tern_bar_init(&p.bar, c);
     if (!code) code = tern_open_model(c, &o->model, false, &model);
     if (!code) code = tern_open_session(c, &o->text, model, &session);
+    if (!code) code = tern_open_draft(c, &o->text, model, &draft);
     if (!code) code = tern_open_template(c, &o->text, model, &chat);
     if (code) goto done;
     loaded = tern_clock_s();
@@ -147,6 +148,7 @@ done:
     json_decref(messages);
     tern_vec_clear(&ids);
     tern_template_close(chat);
+    tern_close_draft(&o->text, draft);
     tern_session_close(session);
     tern_model_close(model);
     return code;

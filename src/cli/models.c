@@ -51,6 +51,12 @@ const tern_option tern_text_rows[] = {
     ROW("context-end", 0, TERN_OPTION_CHOICE, context_end, 0, 0, "WHAT", "stop shift", "stop",
         "when the context is full: stop, or shift (forget the oldest half)"),
     ROW("keep", 0, TERN_OPTION_INT, generate.keep, 0, 1 << 27, "N", NULL, "0", "first tokens that a shift never forgets"),
+    ROW("lookup", 0, TERN_OPTION_FLAG, generate.speculation.lookup, 0, 0, NULL, NULL, NULL,
+        "guess tokens by what followed the same words before, read several in one pass: faster where text repeats, same text"),
+    ROW("draft", 0, TERN_OPTION_TEXT, draft, 0, 0, "MODEL", NULL, NULL,
+        "guess tokens by this smaller model of the same vocabulary"),
+    ROW("guesses", 0, TERN_OPTION_INT, generate.speculation.tokens, 0, 14, "N", NULL, "14",
+        "with --lookup or --draft: guess at most N tokens for one pass; fewer where guesses fail"),
     ROW("logit-bias", 0, TERN_OPTION_LIST, bias, 0, 0, "ID=X", NULL, NULL, "add X to the score of token ID; -inf forbids it"),
     { 0 }
 };
@@ -172,6 +178,28 @@ int tern_open_session(tern_cli *c, const tern_text_args *a, const tern_model *m,
     if (trained > 0 && a->context > trained)
         tern_cli_note(c, "the model was trained with %d tokens: text beyond them gets worse", trained);
     return TERN_EXIT_DONE;
+}
+
+int tern_open_draft(tern_cli *c, tern_text_args *a, const tern_model *target, tern_model **model)
+{
+    tern_error err = {0};
+    const tern_model_args args = { .model = a->draft };
+    *model = NULL;
+    if (!a->draft) return TERN_EXIT_DONE;
+    int code = tern_open_model(c, &args, false, model);
+    if (code) return code;
+    tern_session_options o = tern_session_choices(c, a);
+    const int32_t trained = tern_model_describe(*model).context;
+    if (trained > 0 && (o.n_context == 0 || o.n_context > trained)) o.n_context = trained;   /* behind it, the text goes on alone */
+    if (tern_draft_open(target, *model, &o, &a->generate.speculation.draft, &err) != TERN_OK) return tern_cli_fail(c, &err);
+    return TERN_EXIT_DONE;
+}
+
+void tern_close_draft(tern_text_args *a, tern_model *model)
+{
+    tern_draft_close(a->generate.speculation.draft);
+    a->generate.speculation.draft = NULL;
+    tern_model_close(model);
 }
 
 static int parse_bias(tern_cli *c, tern_text_args *a)
@@ -338,4 +366,7 @@ void tern_note_speed(const tern_cli *c, const tern_generation *g)
     double text = g->new_seconds > 0 ? g->new_tokens / g->new_seconds : 0;
     tern_cli_note(c, "prompt %d tokens, %.1f tokens/s; text %d tokens, %.1f tokens/s (%s)", g->prompt_tokens, prompt, g->new_tokens,
                   text, tern_finish_name(g->finish));
+    if (g->proposed)
+        tern_cli_note(c, "guessed %lld tokens, %lld came true (%.0f %%); %.2f tokens a pass", (long long)g->proposed, (long long)g->accepted,
+                      100 * (double)g->accepted / (double)g->proposed, (double)g->new_tokens / (double)g->passes);
 }

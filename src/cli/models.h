@@ -25,6 +25,7 @@ typedef struct tern_text_args {
     int32_t context, batch;
     int     cache;                    /* index into the choices of --cache */
     int     context_end;
+    const char *draft;                /* model that guesses; its handle stands in generate.speculation */
 } tern_text_args;
 extern const tern_option tern_text_rows[];      /* over tern_text_args */
 /* The groups of a command whose options hold a tern_model_args `model` and a tern_text_args `text`. */
@@ -44,6 +45,10 @@ void tern_note_weights(const tern_cli *c, const tern_weight_args *a, const tern_
 void tern_note_unread(const tern_cli *c, const tern_unread *u);
 int tern_open_tokenizer(tern_cli *c, const tern_model_args *a, tern_model **model, tern_tokenizer **own, const tern_tokenizer **out);
 int tern_open_session(tern_cli *c, const tern_text_args *a, const tern_model *m, tern_session **out);
+/* Open the model of --draft and put its handle into a->generate; *model stays NULL without the option. Close with
+ * tern_close_draft before `target`. */
+int tern_open_draft(tern_cli *c, tern_text_args *a, const tern_model *target, tern_model **model);
+void tern_close_draft(tern_text_args *a, tern_model *model);
 tern_session_options tern_session_choices(const tern_cli *c, const tern_text_args *a);
 /* Check the arguments and put them into a->generate. */
 int tern_prepare_text(tern_cli *c, tern_text_args *a);
@@ -64,7 +69,7 @@ TERN_USE_RESULT tern_status tern_encode_vec(const tern_tokenizer *t, const char 
 
 /* Bytes as a JSON string; what is not UTF-8 becomes U+FFFD. NULL: out of memory. */
 json_t *tern_json_text(const char *text, size_t size);
-/* "prompt 12 tokens, 120 tokens/s; text 200 tokens, 66.1 tokens/s (length)" */
+/* "prompt 12 tokens, 120 tokens/s; text 200 tokens, 66.1 tokens/s (length)"; with speculation a second line about it. */
 void tern_note_speed(const tern_cli *c, const tern_generation *g);
 
 #endif

@@ -1,11 +1,15 @@
-/* The token loop: read, sample, print, again. */
+/* The token loop: read, sample, print, again. With speculation it is the same loop, and the scores behind a token may have
+ * been made already, in the pass before. */
 #include <tern/generate.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/memory.h"
+#include "base/rng.h"
 #include "generate/sampler.h"
+#include "generate/session.h"
+#include "generate/speculate.h"
 #include "generate/stream.h"
 
 #include <math.h>
@@ -33,6 +37,11 @@ typedef struct run {
     char         *first;               /* room to decode the token that begins a text */
     int32_t      *history;             /* (context) for SHIFT, else NULL */
     bool          begun;               /* the text has its first word: nothing is stripped any more */
+    tern_speculator speculator;
+    tern_accept_fn *accept;
+    size_t        stride;              /* floats between the scores of tokens that were read together */
+    int32_t      *id;                  /* (V) and */
+    double       *p;                   /* (V) what a drawn guess is checked with; else NULL */
 } run;
 
 /* The bias with every end token forbidden behind it. */
@@ -114,6 +123,45 @@ static tern_status read_prompt(tern_session *s, const int32_t *prompt, size_t n,
     return st != TERN_OK ? st : tern_session_read_for(s, &last, 1, sampler, logits, err);
 }
 
+/* The token that follows those read so far; -1 when none can. */
+static int32_t choose(run *r, const float *logits, uint64_t position)
+{
+    const int32_t *tokens = tern_session_tokens(r->session);
+    size_t length = (size_t)tern_session_length(r->session);
+    const tern_guess *g = tern_speculator_next(&r->speculator);
+    if (!g || g->m == 0) return tern_sample_at(r->sampler, logits, tokens, length, position);
+    size_t m = tern_sampler_choices(r->sampler, logits, tokens, length, r->id, r->p);
+    if (m == 0) return -1;
+    uint64_t seed = tern_sampler_seed(r->sampler);
+    return r->accept(r->id, r->p, m, g, tern_uniform_at(seed, TERN_STREAM_ACCEPT, position), tern_uniform_at(seed, TERN_STREAM_TEXT, position));
+}
+
+/* Read token `id`, which fits; *logits then are those that follow it. `left`: tokens that may still come, -1: any number.
+ * `position`: of the next one. */
+static tern_status read_token(run *r, int32_t id, int32_t left, uint64_t position, const float **logits, tern_error *err)
+{
+    tern_speculator *g = &r->speculator;
+    const tern_guess *next = tern_speculator_next(g);
+    if (next && next->token == id) {   /* it was read already */
+        tern_session_keep(r->session);
+        tern_speculator_keep(g);
+        *logits += r->stride;
+        return TERN_OK;
+    }
+    int32_t length = tern_session_length(r->session), room = tern_session_context(r->session) - length - 1;
+    if (left >= 0 && room > left - 1) room = left - 1;   /* the last token need not be read */
+    tern_status st = tern_speculator_guess(g, tern_session_tokens_and(r->session, id), (size_t)length + 1, position, room, err);
+    if (st != TERN_OK) return st;
+    g->passes++;
+    int32_t tokens[1 + TERN_GUESSES] = { id };
+    for (int i = 0; i < g->n; i++) tokens[1 + i] = g->guess[i].token;
+    double start = tern_clock_s();
+    if (g->n == 0) st = tern_session_read_for(r->session, &id, 1, r->sampler, logits, err);
+    else st = tern_session_read_ahead(r->session, tokens, 1 + (size_t)g->n, logits, &r->stride, err);
+    tern_speculator_took(g, 1 + g->n, tern_clock_s() - start);
+    return st;
+}
+
 /* Sample and read until something ends the text. */
 static tern_status loop(run *r, const float *logits, tern_generation *g, tern_error *err)
 {
@@ -121,7 +169,7 @@ static tern_status loop(run *r, const float *logits, tern_generation *g, tern_er
     for (;;) {
         bool    shifted = false;
         int32_t length = tern_session_length(r->session);
-        int32_t id = tern_sample_at(r->sampler, logits, tern_session_tokens(r->session), (size_t)length, position++);
+        int32_t id = choose(r, logits, position++);
         if (id < 0) return tern_fail(err, TERN_ERR_FORMAT, "no token can follow: every score is minus infinity or no number");
         g->new_tokens++;
         if (r->o->on_token && !r->o->on_token(r->o->user, id)) {
@@ -148,13 +196,29 @@ static tern_status loop(run *r, const float *logits, tern_generation *g, tern_er
                 return TERN_OK;
             }
         }
-        tern_status st = tern_session_read_for(r->session, &id, 1, r->sampler, &logits, err);
+        tern_status st = read_token(r, id, r->o->max_tokens ? r->o->max_tokens - g->new_tokens : -1, position, &logits, err);
         if (st != TERN_OK) return st;
     }
 }
 
-tern_status tern_generate(tern_session *s, const int32_t *prompt, size_t n, const tern_generate_options *options,
-                          tern_generation *result, tern_error *err)
+/* What drawn guesses are checked with. */
+static tern_status make_room(run *r, const tern_model *model, tern_arena *a, tern_error *err)
+{
+    size_t V = (size_t)tern_model_describe(model).vocab;
+    if (!r->o->speculation.draft || r->o->sample.greedy) return TERN_OK;
+    r->id = TERN_NEW(a, int32_t, V);
+    r->p = TERN_NEW(a, double, V);
+    return r->id && r->p ? TERN_OK : tern_fail(err, TERN_ERR_MEMORY, "out of memory for a generation");
+}
+
+tern_status tern_generate(tern_session *s, const int32_t *prompt, size_t n, const tern_generate_options *o, tern_generation *result,
+                          tern_error *err)
+{
+    return tern_generate_by(s, prompt, n, o, tern_accept, result, err);
+}
+
+tern_status tern_generate_by(tern_session *s, const int32_t *prompt, size_t n, const tern_generate_options *options,
+                             tern_accept_fn *accept, tern_generation *result, tern_error *err)
 {
     static const tern_generate_options none;
     tern_status      st = TERN_OK;
@@ -162,9 +226,10 @@ tern_status tern_generate(tern_session *s, const int32_t *prompt, size_t n, cons
     tern_arena       arena;
     const float     *logits = NULL;
     const tern_model *model = tern_session_model(s);
-    run r = { .session = s, .o = options ? options : &none, .tokenizer = tern_model_tokenizer(model), .begun = false };
+    run r = { .session = s, .o = options ? options : &none, .tokenizer = tern_model_tokenizer(model), .begun = false, .accept = accept };
     tern_sample_options sample = r.o->sample;
     double start = 0, middle = 0;
+    r.speculator = (tern_speculator){ .o = r.o, .sample = &sample, .model = model, .tokenizer = r.tokenizer, .session = s, .arena = &arena };
 
     tern_arena_init(&arena, r.o->mem, 0);
     if (r.o->max_tokens < 0 || r.o->keep < 0) {
@@ -173,6 +238,8 @@ tern_status tern_generate(tern_session *s, const int32_t *prompt, size_t n, cons
     }
     if (r.o->ignore_eos && r.tokenizer) TERN_TRY(without_ends(r.tokenizer, &sample, &arena, err));
     TERN_TRY(tern_sampler_open(model, &sample, r.o->mem, &r.sampler, err));
+    TERN_TRY(tern_speculator_open(&r.speculator, err));
+    TERN_TRY(make_room(&r, model, &arena, err));
     TERN_TRY(tern_stream_init(&r.stream, &arena, r.o->stop, r.o->n_stop, r.o->on_text, r.o->user, err));
     r.first = TERN_NEW(&arena, char, TERN_MAX_TOKEN_BYTES);
     if (r.o->context_end == TERN_CONTEXT_SHIFT) r.history = TERN_NEW(&arena, int32_t, (size_t)tern_session_context(s));
@@ -183,6 +250,7 @@ tern_status tern_generate(tern_session *s, const int32_t *prompt, size_t n, cons
 
     start = middle = tern_clock_s();
     TERN_TRY(read_prompt(s, prompt, n, r.sampler, &logits, err));
+    TERN_TRY(tern_speculator_begin(&r.speculator, tern_session_tokens(s), (size_t)tern_session_length(s), err));
     middle = tern_clock_s();
     g.prompt_seconds = middle - start;
     for (int32_t i = 0; r.tokenizer && i < tern_session_length(s) && !r.begun; i++)   /* does text come before? */
@@ -191,7 +259,11 @@ tern_status tern_generate(tern_session *s, const int32_t *prompt, size_t n, cons
     if (g.finish != TERN_FINISH_CANCELLED) tern_stream_end(&r.stream);
     g.new_seconds = tern_clock_s() - middle;
 done:
+    g.proposed = r.speculator.proposed;
+    g.accepted = r.speculator.accepted;
+    g.passes = r.speculator.passes;
     if (result) *result = g;
+    tern_speculator_close(&r.speculator);
     tern_sampler_close(r.sampler);
     tern_arena_clear(&arena);
     return st;

@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { DEFAULT_TOP_K = 40, DEFAULT_WINDOW = 64, DEFAULT_SEED = 42, STREAM = 0 };
+enum { DEFAULT_TOP_K = 40, DEFAULT_WINDOW = 64, DEFAULT_SEED = 42 };
 
 #define ROW(name, kind, field, min, max, value, initial, help) \
     { name, 0, kind, offsetof(tern_generate_options, sample.field), min, max, value, NULL, initial, help }
@@ -139,6 +139,13 @@ void tern_sampler_close(tern_sampler *s)
     tern_arena_clear(&s->arena);
     tern_memory_free(mem, s, sizeof *s);
 }
+
+void tern_sampler_limit(tern_sampler *s, int32_t k)
+{
+    if (s->o.top_k > k) s->o.top_k = k;
+}
+
+uint64_t tern_sampler_seed(const tern_sampler *s) { return s->o.seed; }
 
 /* --- penalties and bias, on score (V) --- */
 
@@ -350,7 +357,7 @@ int32_t tern_sample_at(tern_sampler *s, const float *logits, const int32_t *toke
     if (s->o.greedy) return most_likely(s);
     size_t m = filter(s);
     if (m == 0) return -1;
-    double top = best(s->c, m), left = tern_uniform_at(s->o.seed, STREAM, position) * mass(s->c, m, top);
+    double top = best(s->c, m), left = tern_uniform_at(s->o.seed, TERN_STREAM_TEXT, position) * mass(s->c, m, top);
     for (size_t i = 0; i + 1 < m; i++) {
         left -= exp(s->c[i].x - top);
         if (left < 0) return s->c[i].id;

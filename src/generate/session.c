@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "generate/sampler.h"
+#include "generate/session.h"
 #include "model/engine.h"
 #include "model/weights.h"
 #include "tokenizer/tokenizer.h"
@@ -16,7 +17,7 @@ struct tern_session {
     const tern_model     *model;
     const tern_allocator *mem;
     tern_engine *engine;
-    int32_t      n_context, length;
+    int32_t      n_context, length;   /* the engine holds more than length when tokens were read ahead */
     int32_t     *token;      /* (n_context) */
     tern_row    *row;        /* (n_batch)   */
     tern_progress_fn *progress;
@@ -82,18 +83,26 @@ void tern_session_close(tern_session *s)
     tern_memory_free(s->mem, s, sizeof *s);
 }
 
-/* Read n tokens; scores after the last one into *logits, or after each one into all (n,V). `sampler`: the only reader. */
-static tern_status read_tokens(tern_session *s, const int32_t *tokens, size_t n, const tern_sampler *sampler, const float **logits,
-                               float *all, tern_error *err)
+static tern_status check_tokens(const tern_session *s, const int32_t *tokens, size_t n, tern_error *err)
 {
-    size_t V = (size_t)s->model->config.V, batch = (size_t)(all ? tern_engine_wants(s->engine) : tern_engine_batch(s->engine));
+    size_t V = (size_t)s->model->config.V;
     if (n == 0) return tern_fail(err, TERN_ERR_ARG, "no tokens to read");
     if (n > (size_t)(s->n_context - s->length))
         return tern_fail(err, TERN_ERR_ARG, "%zu tokens do not fit: %d of the context's %d are taken", n, s->length, s->n_context);
     for (size_t i = 0; i < n; i++)
         if (tokens[i] < 0 || (size_t)tokens[i] >= V)
             return tern_fail(err, TERN_ERR_ARG, "token %d at %zu is outside 0..%zu", tokens[i], i, V - 1);
+    return TERN_OK;
+}
 
+/* Read n tokens; scores after the last one into *logits, or after each one into all (n,V). `sampler`: the only reader. */
+static tern_status read_tokens(tern_session *s, const int32_t *tokens, size_t n, const tern_sampler *sampler, const float **logits,
+                               float *all, tern_error *err)
+{
+    size_t V = (size_t)s->model->config.V, batch = (size_t)(all ? tern_engine_wants(s->engine) : tern_engine_batch(s->engine));
+    tern_status good = check_tokens(s, tokens, n, err);
+    if (good != TERN_OK) return good;
+    tern_engine_truncate(s->engine, 0, s->length);   /* what was read ahead in vain */
     for (size_t done = 0; done < n;) {
         size_t count = n - done < batch ? n - done : batch;
         for (size_t i = 0; i < count; i++) {
@@ -137,10 +146,41 @@ tern_status tern_session_read_all(tern_session *s, const int32_t *tokens, size_t
     return read_tokens(s, tokens, n, NULL, NULL, all, err);
 }
 
+tern_status tern_session_read_ahead(tern_session *s, const int32_t *tokens, size_t n, const float **logits, size_t *stride, tern_error *err)
+{
+    tern_status st = check_tokens(s, tokens, n, err);
+    if (st != TERN_OK) return st;
+    tern_engine_truncate(s->engine, 0, s->length);
+    for (size_t i = 0; i < n; i++)
+        s->row[i] = (tern_row){ .token = tokens[i], .position = s->length + (int32_t)i, .want = TERN_WANT_LOGITS };
+    st = tern_engine_step(s->engine, s->row, (int32_t)n, logits, err);
+    if (st != TERN_OK) return st;
+    memcpy(s->token + s->length, tokens, n * sizeof *tokens);
+    s->length++;
+    *stride = tern_engine_stride(s->engine);
+    return TERN_OK;
+}
+
+void tern_session_keep(tern_session *s) { s->length++; }
+
+int32_t tern_session_ahead_max(const tern_session *s)
+{
+    int32_t batch = tern_engine_batch(s->engine), wants = tern_engine_wants(s->engine);
+    return (batch < wants ? batch : wants) - 1;
+}
+
 void tern_session_progress(tern_session *s, tern_progress_fn *fn, void *user)
 {
     s->progress = fn;
     s->user     = user;
+}
+
+void tern_session_progress_like(tern_session *s, const tern_session *other) { tern_session_progress(s, other->progress, other->user); }
+
+const int32_t *tern_session_tokens_and(tern_session *s, int32_t next)
+{
+    s->token[s->length] = next;
+    return s->token;
 }
 
 int32_t tern_session_length(const tern_session *s) { return s->length; }
