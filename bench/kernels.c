@@ -115,15 +115,20 @@ static void measure(tern_pool *pool, const tern_cell *c, size_t mib, int rounds)
     uint8_t *rows = malloc(row * PROMPT_N), *all = aligned_alloc(64, unit * panels / 64 * 64 + 64);
     float   *y = malloc(sizeof *y * (panels * c->R > PROMPT_N ? panels * c->R : PROMPT_N) * 8 + sizeof *y * PROMPT_N * PROMPT_M);
     float   *x = malloc(sizeof *x * PROMPT_M * K), tail[8] = { 1 };
-    void    *memory = aligned_alloc(64, tern_act_size(tern_types[c->type].act, PROMPT_M, K) + 64);
-    tern_act a;
+    const tern_act_kind kind = tern_cell_act(c);
+    void    *memory = aligned_alloc(64, tern_act_size(kind, PROMPT_M, K) + tern_act_size(kind, 1, K) + tern_act_size(kind, 8, K) + 64);
+    tern_act a, a1, a8;
 
     fill(c->type, rows, row * PROMPT_N);
     for (size_t i = 0; i < (size_t)PROMPT_M * K; i++) x[i] = (float)(int8_t)next_byte();
-    tern_act_place(&a, tern_types[c->type].act, PROMPT_M, K, memory);
+    tern_act_place(&a, kind, PROMPT_M, K, memory);
+    tern_act_place(&a1, kind, 1, K, (uint8_t *)memory + tern_act_size(kind, PROMPT_M, K));
+    tern_act_place(&a8, kind, 8, K, (uint8_t *)memory + tern_act_size(kind, PROMPT_M, K) + tern_act_size(kind, 1, K));
     double quantize = clock_of(1);
     tern_act_quantize(&a, x, K, 0, PROMPT_M);
     quantize = clock_of(1) - quantize;
+    tern_act_quantize(&a1, x, K, 0, 1);
+    tern_act_quantize(&a8, x, K, 0, 8);
 
     tern_matrix w = { .type = c->type, .N = PROMPT_N, .K = K, .rows = rows, .tail = tail, .scale = 1, .cell = c };
     double packing = clock_of(1);
@@ -141,7 +146,7 @@ static void measure(tern_pool *pool, const tern_cell *c, size_t mib, int rounds)
     double one[MAX_ROUNDS], eight[MAX_ROUNDS], read[MAX_ROUNDS], many[MAX_ROUNDS], peak[MAX_ROUNDS];
     static job reading, product, large, multiply;
     reading  = (job){ .bytes = all, .size = unit * panels, .what = 1 };
-    product  = (job){ .w = &big, .a = &a, .y = y, .ldy = big.N, .panels = panels, .m = 1 };
+    product  = (job){ .w = &big, .a = &a1, .y = y, .ldy = big.N, .panels = panels, .m = 1 };
     large    = (job){ .w = &prompt, .a = &a, .y = y, .ldy = PROMPT_N, .panels = PROMPT_N / c->R, .m = PROMPT_M };
     multiply = (job){ .what = floats ? 3 : 2, .rounds = 1 << 20 };
     const tern_limit_loops *loops = tern_limit_loops_best();
@@ -149,8 +154,10 @@ static void measure(tern_pool *pool, const tern_cell *c, size_t mib, int rounds)
     for (int i = 0; i < rounds; i++) {
         read[i] = (double)reading.size / timed(pool, &reading);
         product.m = 1;
+        product.a = &a1;
         one[i]    = timed(pool, &product);
         product.m = 8;
+        product.a = &a8;
         eight[i]  = timed(pool, &product);
         peak[i]   = (floats ? loops->f32_ops : loops->int8_ops) * (double)multiply.rounds * threads / timed(pool, &multiply);
         many[i]   = timed(pool, &large);

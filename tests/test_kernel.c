@@ -4,7 +4,7 @@
 
 #include "base/cpu.h"
 #include "base/half.h"
-#include "kernel/panel.h"
+#include "kernel/fives.h"
 #include "quant/block.h"
 
 #include <math.h>
@@ -78,6 +78,12 @@ static void *make_rows(tern_rng *r, tern_type t, size_t N, size_t K, flavour f, 
     return p;
 }
 
+/* Code 3 becomes 2: five codes a byte have no room for it. */
+static void only_ternary(uint8_t *rows, size_t size)
+{
+    for (size_t i = 0; i < size; i++) rows[i] &= (uint8_t)~(rows[i] >> 1 & 0x55);
+}
+
 /* Where code k of row m lies, as kernel.h says: (M/8, ldq/4, B, 4). */
 static int8_t *code_of(const tern_act *a, size_t m, size_t k)
 {
@@ -130,11 +136,15 @@ static void *make_act(tern_rng *r, tern_act *a, tern_act_kind kind, size_t M, si
     }
     tern_act_place(a, kind, M, K, memory);
     tern_act_quantize(a, *x, K, 0, M);
+    kind = a->kind;   /* a8_fives is a8_row with tables */
     if (f == SATURATED && kind != TERN_ACT_none) {   /* -128 may stand in a8_row only */
         int low = kind == TERN_ACT_a8_row ? -128 : -127;
         for (size_t m = 0; m < M; m++)
             for (size_t k = 0; k < K; k++) *code_of(a, m, k) = (int8_t)(m % 3 == 0 ? low : m % 3 == 1 ? 127 : low + 1);
         fill_sums(a);
+#if defined(__x86_64__)
+        if (a->table) tern_fives_tables(a, 0, M);
+#endif
     }
     if (f == NON_FINITE && kind == TERN_ACT_a8_row && M > 2) a->d[2] = NAN;
     return memory;
@@ -168,7 +178,8 @@ static void check_case(tern_rng *r, const tern_cell *c, size_t N, size_t M, size
     uint8_t *tail = NULL;
     float   *x;
     tern_act a;
-    void *rows = make_rows(r, c->type, N, K, f, &tail), *memory = make_act(r, &a, tern_types[c->type].act, M, K, f, &x);
+    void *rows = make_rows(r, c->type, N, K, f, &tail), *memory = make_act(r, &a, tern_cell_act(c), M, K, f, &x);
+    if (c->packing == TERN_PACKING_fives) only_ternary(rows, N * tern_row_size(c->type, K));
     w.rows = rows;
     w.tail = tail;
     void *panels = pack_all(&w);
@@ -238,7 +249,7 @@ TEST(every_cell_equals_the_reference)
 /* TERN_ISA forced down level by level finds the cell of that level, and the quantizers agree. */
 TEST(forced_levels)
 {
-    static const tern_isa levels[] = { TERN_ISA_SCALAR, TERN_ISA_AVX2, TERN_ISA_AVX512, TERN_ISA_NEON_DOT };
+    static const tern_isa levels[] = { TERN_ISA_SCALAR, TERN_ISA_AVX2, TERN_ISA_AVX512, TERN_ISA_AVX512_BF16, TERN_ISA_NEON_DOT };
     tern_isa best = tern_isa_best();
     for (size_t l = 0; l < TERN_COUNT(levels); l++) {
         if (!tern_isa_supported(levels[l]) || levels[l] > best) continue;

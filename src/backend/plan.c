@@ -149,7 +149,7 @@ static tern_value product(tern_builder *b, tern_op op, tern_value x, const tern_
         tern_builder_fail(b, TERN_ERR_ARG, "'%s' takes %zu columns, not %d", w->name, w->m.K, b->value[x].C);
         return -1;
     }
-    tern_act_kind kind = tern_types[w->m.type].act;
+    tern_act_kind kind = w->m.cell ? tern_cell_act(w->m.cell) : tern_types[w->m.type].act;
     if (kind == TERN_ACT_convert) {
         tern_builder_fail(b, TERN_ERR_UNSUPPORTED, "'%s' is stored as %s, which is only converted", w->name, tern_types[w->m.type].name);
         return -1;

@@ -53,7 +53,7 @@ static tern_status try_tile(const tern_cell *c, size_t N, size_t K, size_t M, bo
     tern_status st = TERN_OK;
     tern_arena  a;
     tern_act    act;
-    tern_act_kind kind = tern_types[c->type].act;
+    tern_act_kind kind = tern_cell_act(c);
     size_t bytes = tern_type_size(c->type, N, K), at = 0;
     tern_arena_init(&a, mem, 1 << 20);
     tern_matrix w = { .type = c->type, .N = N, .K = K, .scale = 1, .cell = c };
@@ -250,7 +250,7 @@ bool tern_kernel_choice_get(size_t i, tern_kernel_choice *out)
     for (int type = 0; type < TERN_TYPE_COUNT; type++) {
         const tern_cell *c = tern_cell_find((tern_type)type);
         if (!c || i-- > 0) continue;
-        *out = (tern_kernel_choice){ tern_types[type].name, tern_isa_name[c->isa], c->packed };
+        *out = (tern_kernel_choice){ tern_types[type].name, tern_isa_name[c->isa], c->packing != TERN_PACKING_raw };
         return true;
     }
     return false;

@@ -1,5 +1,5 @@
 /* Activations as int8: memory, and the choice of the level's quantizer. The scalar one is the specification. */
-#include "kernel/panel.h"
+#include "kernel/fives.h"
 
 #include "base/half.h"
 
@@ -7,8 +7,8 @@
 
 static size_t pad64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
-/* Carves arrays from `p` when it is not NULL; returns the bytes used. */
-static size_t carve(tern_act *a, uint8_t *p)
+/* Carves arrays from `p` when it is not NULL; returns the bytes used. tables: the rows that have them. */
+static size_t carve(tern_act *a, size_t tables, uint8_t *p)
 {
     size_t used = 0, M = a->M, all = a->groups * a->ldm;
 #define ARRAY(field, bytes) do { if (p) a->field = (void *)(p + used); used += pad64(bytes); } while (0)
@@ -18,6 +18,7 @@ static size_t carve(tern_act *a, uint8_t *p)
         ARRAY(d, M * 4);
         ARRAY(total, M * 4);
         ARRAY(sum, all * 4);
+        if (tables) ARRAY(table, tables * tern_fives_groups(a->K) * FIVES_TABLE);
         break;
     case TERN_ACT_a8_32:
         ARRAY(d, all * 4);
@@ -38,7 +39,7 @@ static size_t carve(tern_act *a, uint8_t *p)
 static void shape(tern_act *a, tern_act_kind kind, size_t M, size_t K)
 {
     /* tiles read whole blocks of 128 columns; odd multiples of a cache line: rows and groups then spread over the sets of a cache */
-    *a = (tern_act){ .kind = kind, .M = M, .K = K, .ldq = ((K + 127) & ~(size_t)127) | 64,
+    *a = (tern_act){ .kind = kind == TERN_ACT_a8_fives ? TERN_ACT_a8_row : kind, .M = M, .K = K, .ldq = ((K + 127) & ~(size_t)127) | 64,
                      .ldm    = M <= 16 ? M : ((M + 15) & ~(size_t)15) | 16,
                      .groups = kind == TERN_ACT_a8_32 ? (K + 31) / 32 : (K + 255) / 256 };
 }
@@ -48,13 +49,14 @@ size_t tern_act_size(tern_act_kind kind, size_t M, size_t K)
     tern_act a;
     if (kind == TERN_ACT_none || kind == TERN_ACT_convert) return 0;
     shape(&a, kind, M, K);
-    return carve(&a, NULL);
+    /* fewer rows than M may come, and then have tables */
+    return carve(&a, kind != TERN_ACT_a8_fives ? 0 : M < FIVES_TABLE_ROWS ? M : FIVES_TABLE_ROWS, NULL);
 }
 
 void tern_act_place(tern_act *a, tern_act_kind kind, size_t M, size_t K, void *memory)
 {
     shape(a, kind, M, K);
-    if (kind != TERN_ACT_none && kind != TERN_ACT_convert) carve(a, memory);
+    if (kind != TERN_ACT_none && kind != TERN_ACT_convert) carve(a, kind == TERN_ACT_a8_fives && M <= FIVES_TABLE_ROWS ? M : 0, memory);
 }
 
 /* Largest magnitude as bits: integers order the magnitudes of floats, and a NaN is above infinity, so the maximum is

@@ -1,31 +1,48 @@
 /* The table of cells, the choice among them, and the loops above a tile. */
-#include "kernel/panel.h"
+#include "kernel/fives.h"
 
 #include "base/error.h"
 
 const tern_cell tern_cells[] = {
 #define TERN_TYPE(id, gguf, dialect, elems, bytes, tail, act) \
-    { #id " scalar", TERN_TYPE_##id, TERN_ISA_SCALAR, 16, false, tern_tile_scalar },
+    { #id " scalar", TERN_TYPE_##id, TERN_ISA_SCALAR, 16, TERN_PACKING_raw, tern_tile_scalar },
 #include "quant/types.def"
 #undef TERN_TYPE
 #define TERN_LEVEL_avx2     TERN_ISA_AVX2
 #define TERN_LEVEL_avx512   TERN_ISA_AVX512
+#define TERN_LEVEL_avx512_bf16 TERN_ISA_AVX512_BF16
 #define TERN_LEVEL_neon_dot TERN_ISA_NEON_DOT
-#define TERN_CELL(type, isa, R, packed) \
-    { #type " " #isa, TERN_TYPE_##type, TERN_LEVEL_##isa, R, packed, tern_tile_##type##_##isa },
+#define TERN_CELL(type, isa, R, packing) \
+    { #type " " #isa, TERN_TYPE_##type, TERN_LEVEL_##isa, R, TERN_PACKING_##packing, tern_tile_##type##_##isa },
 #include "kernel/cells.def"
 #undef TERN_CELL
 };
 
 const size_t tern_cell_count = TERN_COUNT(tern_cells);
 
-const tern_cell *tern_cell_find(tern_type type)
+/* fives: whether cells of that packing may be taken. */
+static const tern_cell *find(tern_type type, bool fives)
 {
     const tern_cell *best = NULL;
     if (tern_types[type].act == TERN_ACT_convert) return NULL;
-    for (size_t i = 0; i < tern_cell_count; i++)
-        if (tern_cells[i].type == type && tern_isa_enabled(tern_cells[i].isa)) best = &tern_cells[i];
+    for (size_t i = 0; i < tern_cell_count; i++) {
+        const tern_cell *c = &tern_cells[i];
+        if (c->type == type && tern_isa_enabled(c->isa) && (fives || c->packing != TERN_PACKING_fives)) best = c;
+    }
     return best;
+}
+
+const tern_cell *tern_cell_find(tern_type type) { return find(type, true); }
+
+tern_act_kind tern_cell_act(const tern_cell *c) { return c->packing == TERN_PACKING_fives ? TERN_ACT_a8_fives : tern_types[c->type].act; }
+
+const tern_cell *tern_matrix_cell(const tern_matrix *w)
+{
+    const tern_cell *c = tern_cell_find(w->type);
+#if defined(__x86_64__)
+    if (c && c->packing == TERN_PACKING_fives && w->rows && !tern_fives_possible(w)) return find(w->type, false);
+#endif
+    return c;
 }
 
 /* The younger level stands for processors whose own prefetching keeps up. */
@@ -35,7 +52,11 @@ size_t tern_panels(const tern_matrix *w) { return (w->N + w->cell->R - 1) / w->c
 
 size_t tern_panel_bytes(const tern_cell *c, size_t K)
 {
-    return c->packed ? (tern_panel_row_bytes(c->type, K) * c->R + 63) & ~(size_t)63 : 0;
+    switch (c->packing) {
+    case TERN_PACKING_columns: return (tern_panel_row_bytes(c->type, K) * c->R + 63) & ~(size_t)63;
+    case TERN_PACKING_fives: return c->R * (4 + tern_fives_groups(K));
+    default: return 0;
+    }
 }
 
 /* Activation rows that stay in the second-level cache while panels pass: 384 KiB of its usual 1 MiB or more, and
@@ -52,9 +73,14 @@ void tern_matmul_panels(const tern_matrix *w, const tern_act *a, float *y, size_
 {
     const tern_cell *c = w->cell;
     const size_t R = c->R, size = tern_panel_bytes(c, w->K), step = rows_at_once(a);
-    tern_tile_fn *tile = c->packed && !w->panels ? tern_tile_scalar : c->tile;
+    tern_tile_fn *tile = c->packing != TERN_PACKING_raw && !w->panels ? tern_tile_scalar : c->tile;
     for (size_t m = m_begin; m < m_end; m += step) {
         size_t top = m_end - m < step ? m_end : m + step;
+        if (c->packing == TERN_PACKING_fives && w->panels && panel_begin < panel_end) {   /* its panels are multiplied together */
+            size_t n0 = panel_begin * R, n1 = panel_end * R < w->N ? panel_end * R : w->N;
+            tile(w, w->panels, n0, n1 - n0, a, m, top, y + n0, ldy);
+            continue;
+        }
         for (size_t p = panel_begin; p < panel_end; p++) {
             size_t n0 = p * R, rows = w->N - n0 < R ? w->N - n0 : R;
             const void *panel = w->panels && size ? (const uint8_t *)w->panels + p * size : NULL;
@@ -80,4 +106,7 @@ void tern_act_quantize(tern_act *a, const float *x, size_t ldx, size_t begin, si
         return;
     }
     quantizer()(a, x, ldx, begin, end);
+#if defined(__x86_64__)
+    if (a->table) tern_fives_tables(a, begin, end);
+#endif
 }

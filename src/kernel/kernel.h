@@ -48,9 +48,9 @@
  *            a8_256 sum16, sum32: of every 16 and every 32 columns, those of neighbours (2p, 2p+1) as a pair;
  *            off16: -32 times those of 16, what codes that stand 32 above zero are too large by.
  * A group (a8_row: a row) that holds an infinity or a NaN gets d = NaN and q = 0: what it touches becomes NaN.
- * q is padded with zeros up to ldq. */
+ * q is padded with zeros up to ldq. a8_fives is a8_row that carries tables where it has few rows (fives.h). */
 typedef struct tern_act {
-    tern_act_kind kind;
+    tern_act_kind kind;   /* a8_row for a8_fives, too */
     size_t   M, K;
     size_t   ldq;       /* int8 of one row in q: K rounded up to 128, and 64 more                                 */
     size_t   groups;    /* scale groups of a row: columns / 32 or / 256, rounded up                               */
@@ -62,6 +62,7 @@ typedef struct tern_act {
     int32_t *total;              /* a8_row: (M)                                                                   */
     int16_t *sum16, *sum32;      /* a8_256: (groups*8,ldm,2), (groups*4,ldm,2)                                    */
     int32_t *off16;              /* a8_256: (groups*16,ldm)                                                       */
+    uint8_t *table;     /* a8_fives of at most four rows: (M,G,2,128), G = tern_fives_groups(K); else NULL       */
     const float *f;     /* kind none: the floats themselves, rows ldf apart                                       */
     size_t   ldf;
 } tern_act;
@@ -91,16 +92,20 @@ void tern_act_quantize(tern_act *a, const float *x, size_t ldx, size_t begin, si
 typedef struct tern_matrix tern_matrix;
 
 /* y[m*ldy + r] for r in [0,rows), m in [begin,end): `rows` weight rows from row n0 on, at most cell->R of them.
- * panel: what tern_panel_pack made of them, NULL for cells that read the raw rows. */
+ * panel: what tern_panel_pack made of them, NULL for cells that read the raw rows. Packing fives: any number of rows,
+ * panel is w->panels. */
 typedef void tern_tile_fn(const tern_matrix *w, const void *panel, size_t n0, size_t rows, const tern_act *a,
                           size_t begin, size_t end, float *y, size_t ldy);
+
+/* How rows become panels: not at all; four columns to a dword (panel.h); five codes to a byte (fives.h). */
+typedef enum tern_packing { TERN_PACKING_raw, TERN_PACKING_columns, TERN_PACKING_fives } tern_packing;
 
 typedef struct tern_cell {
     const char   *name;      /* "q4_0 avx512"                                                       */
     tern_type     type;
     tern_isa      isa;
     uint32_t      R;         /* rows of a panel                                                     */
-    bool          packed;    /* reads panels; else the raw rows                                     */
+    tern_packing  packing;   /* of its panels                                                       */
     tern_tile_fn *tile;
 } tern_cell;
 
@@ -110,6 +115,8 @@ extern const size_t    tern_cell_count;
 
 /* The best enabled cell of a type, the scalar one at worst; NULL for types that are only converted. */
 const tern_cell *tern_cell_find(tern_type type);
+/* How a cell wants its activations. */
+tern_act_kind tern_cell_act(const tern_cell *c);
 
 struct tern_matrix {
     tern_type        type;
@@ -118,15 +125,18 @@ struct tern_matrix {
     const void      *tail;     /* of the tensor; NULL for types without one                                  */
     float            scale;    /* multiplies the product; 1 for most                                         */
     void            *panels;   /* tern_panels() of them, tern_panel_bytes() each, aligned to 64; NULL: none  */
-    const tern_cell *cell;     /* tern_cell_find(type), kept: it decides the layout of the panels            */
+    const tern_cell *cell;     /* tern_matrix_cell(), kept: it decides the layout of the panels              */
 };
+
+/* The best enabled cell that can hold this matrix: its rows are looked at when that may depend on them. */
+const tern_cell *tern_matrix_cell(const tern_matrix *w);
 
 /* Number of panels, N / R rounded up: the unit in which a product is cut between threads. */
 size_t tern_panels(const tern_matrix *w);
 /* Bytes of one packed panel, a multiple of 64; 0 when the cell reads the raw rows. */
 size_t tern_panel_bytes(const tern_cell *c, size_t K);
-/* Pack rows [panel*R, ...) into dst (tern_panel_bytes, aligned to 64). Rows beyond N are zeros. dst may be the
- * place of that panel in w->panels. Different panels may be packed by different threads. */
+/* Pack rows [panel*R, ...) into dst, the place of that panel in memory for all of them (tern_panel_bytes each, aligned to
+ * 64; packing fives mixes the panels' bytes). Rows beyond N are zeros. Different panels may be packed by different threads. */
 void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst);
 
 /* A number for the layouts of all panels that this processor's cells want: files that hold panels of another one are of no

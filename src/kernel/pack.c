@@ -1,6 +1,6 @@
 /* Packing rows into panels (layouts: panel.h). It depends on the type and on R only, not on the level: the same
  * panels serve every level with as many lanes. */
-#include "kernel/panel.h"
+#include "kernel/fives.h"
 
 #include "base/checksum.h"
 #include "base/error.h"
@@ -260,7 +260,13 @@ void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst)
     const size_t R = c->R, K = w->K, stride = tern_row_size(w->type, K), n0 = panel * R;
     const size_t rows = w->N - n0 < R ? w->N - n0 : R;
     const field f = { (const uint8_t *)w->rows + n0 * stride, stride, rows };
-    if (!c->packed) return;
+#if defined(__x86_64__)
+    if (c->packing == TERN_PACKING_fives) {
+        tern_fives_pack(w, panel, (uint8_t *)dst - panel * tern_panel_bytes(c, K));
+        return;
+    }
+#endif
+    if (c->packing == TERN_PACKING_raw) return;
     /* what no row writes: the rest of the last line, and the header of an absent second block */
     size_t used = tern_panel_row_bytes(w->type, K) * R, size = tern_panel_bytes(c, K);
     memset((uint8_t *)dst + used, 0, size - used);
@@ -289,7 +295,7 @@ uint32_t tern_panel_layout(void)
     for (size_t i = 0; i < sizeof raw; i++) raw[i] = (uint8_t)((x = x * 1664525 + 1013904223) >> 24);
     for (int t = 0; t < TERN_TYPE_COUNT; t++) {
         const tern_cell *c = tern_cell_find((tern_type)t);
-        if (!c || !c->packed) continue;
+        if (!c || c->packing == TERN_PACKING_raw) continue;
         const size_t widths[] = { WIDTH, tern_types[t].elems == 32 ? 96 : 256 };   /* an even and an odd number of blocks */
         for (size_t i = 0; i < TERN_COUNT(widths); i++) {
             tern_matrix w = { .type = (tern_type)t, .N = c->R, .K = widths[i], .rows = raw, .cell = c };

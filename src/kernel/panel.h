@@ -71,7 +71,7 @@ void tern_tq1_codes(int8_t code[256], const void *block);
 /* The scalar tile of every type, from the raw rows. */
 tern_tile_fn tern_tile_scalar;
 
-#define TERN_CELL(type, isa, R, packed) tern_tile_fn tern_tile_##type##_##isa;
+#define TERN_CELL(type, isa, R, packing) tern_tile_fn tern_tile_##type##_##isa;
 #include "kernel/cells.def"
 #undef TERN_CELL
 

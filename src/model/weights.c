@@ -482,7 +482,7 @@ tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const 
         if (type->act == TERN_ACT_convert || transposed) TERN_TRY(make_dense(l, t, transposed, w, err));
         else owned = false;
     }
-    w->cell = tern_cell_find(w->type);
+    w->cell = tern_matrix_cell(w);
     if (!w->cell) {
         st = no_cell(t, err);
         goto done;
