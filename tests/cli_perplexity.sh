@@ -41,6 +41,11 @@ for type in q8_0 q4_0 q5_1; do
 done
 bits "$TERNARY"
 bits "$TERNARY" --head q8_0 --cache q8_0
+bits "$TERNARY" --fives
+run 0 perplexity "$WORK/text" --json -n 100 -m "$TERNARY"
+four=$(nll)
+run 0 perplexity "$WORK/text" --json -n 100 -m "$TERNARY" --fives
+[ "$four" = "$(nll)" ] || bad "five codes a byte change the score: $four, $(nll)"
 run 0 perplexity "$WORK/text" -n 20 -m "$TERNARY" --skip-zeros   # its activation is SiLU
 grep -q "no zeros to skip" "$WORK/err" || bad "not told that nothing is skipped: $(cat "$WORK/err")"
 

@@ -30,6 +30,8 @@ typedef struct tern_model_options {
                                      NULL: all are.  Takes that copy                                        */
     bool        skip_zeros;       /* ternary layers with squared ReLU: leave weights unread that zeros multiply, same bits; takes a
                                      second copy of their up and down matrices                             */
+    bool        fives;            /* hold ternary codes five to a byte where the processor has AVX-512 VBMI: a fifth less memory to read,
+                                     same bits */
     bool        vocabulary_only;  /* read no weights: tokenizing and info only                            */
     tern_sidecar_use sidecar;     /* packed weights beside the model.  0: use them when they are there    */
     tern_progress_fn *progress;   /* may be NULL                                                          */

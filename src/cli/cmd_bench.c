@@ -66,6 +66,7 @@ static void command_line(char *out, size_t size, const char *model, const bench_
     if (o->weights.head) SAY(" --head %s", o->weights.head);
     if (o->weights.two_stage) SAY(" --two-stage %s", o->weights.two_stage);
     if (o->weights.skip_zeros) SAY(" --skip-zeros");
+    if (o->weights.fives) SAY(" --fives");
 #undef SAY
 }
 

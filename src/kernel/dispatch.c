@@ -32,15 +32,15 @@ static const tern_cell *find(tern_type type, bool fives)
     return best;
 }
 
-const tern_cell *tern_cell_find(tern_type type) { return find(type, true); }
+const tern_cell *tern_cell_find(tern_type type) { return find(type, false); }
 
 tern_act_kind tern_cell_act(const tern_cell *c) { return c->packing == TERN_PACKING_fives ? TERN_ACT_a8_fives : tern_types[c->type].act; }
 
 const tern_cell *tern_matrix_cell(const tern_matrix *w)
 {
-    const tern_cell *c = tern_cell_find(w->type);
+    const tern_cell *c = find(w->type, true);
 #if defined(__x86_64__)
-    if (c && c->packing == TERN_PACKING_fives && w->rows && !tern_fives_possible(w)) return find(w->type, false);
+    if (c && c->packing == TERN_PACKING_fives && w->rows && !tern_fives_possible(w)) return tern_cell_find(w->type);
 #endif
     return c;
 }

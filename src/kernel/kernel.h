@@ -113,7 +113,8 @@ typedef struct tern_cell {
 extern const tern_cell tern_cells[];
 extern const size_t    tern_cell_count;
 
-/* The best enabled cell of a type, the scalar one at worst; NULL for types that are only converted. */
+/* The best enabled cell of a type, the scalar one at worst; NULL for types that are only converted. Cells of packing fives
+ * are not among them: they have to be asked for. */
 const tern_cell *tern_cell_find(tern_type type);
 /* How a cell wants its activations. */
 tern_act_kind tern_cell_act(const tern_cell *c);
@@ -125,10 +126,10 @@ struct tern_matrix {
     const void      *tail;     /* of the tensor; NULL for types without one                                  */
     float            scale;    /* multiplies the product; 1 for most                                         */
     void            *panels;   /* tern_panels() of them, tern_panel_bytes() each, aligned to 64; NULL: none  */
-    const tern_cell *cell;     /* tern_matrix_cell(), kept: it decides the layout of the panels              */
+    const tern_cell *cell;     /* tern_cell_find(type) or tern_matrix_cell(), kept: it decides the layout of the panels */
 };
 
-/* The best enabled cell that can hold this matrix: its rows are looked at when that may depend on them. */
+/* The best enabled cell that can hold this matrix, packing fives included: its rows are looked at where that depends on them. */
 const tern_cell *tern_matrix_cell(const tern_matrix *w);
 
 /* Number of panels, N / R rounded up: the unit in which a product is cut between threads. */

@@ -245,7 +245,9 @@ static tern_status load_tensors(tern_loader *l, tern_error *err)
     for (size_t i = 0; i < m->n_weights; i++) {
         const tern_weight *w = &m->weight[i];
         if (w == m->global.w[TERN_ROLE_token_embd] || w == m->global.w[TERN_ROLE_position_embd]) continue;
-        m->bytes_per_token += (uint64_t)tern_row_size(w->m.type, w->m.K) * w->m.N;
+        const bool fives = w->m.cell && w->m.cell->packing == TERN_PACKING_fives;
+        m->bytes_per_token += fives ? (uint64_t)tern_panel_bytes(w->m.cell, w->m.K) * tern_panels(&w->m)
+                                    : (uint64_t)tern_row_size(w->m.type, w->m.K) * w->m.N;
     }
     tern_loader_unused(l);
 done:

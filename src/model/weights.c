@@ -441,7 +441,7 @@ static tern_status outline(tern_loader *l, const tern_source_tensor *t, const te
                            tern_matrix *w, tern_error *err)
 {
     w->type = tern_loader_type(l, t, row, (int64_t)w->K);
-    w->cell = tern_cell_find(w->type);
+    w->cell = l->options->fives ? tern_matrix_cell(w) : tern_cell_find(w->type);   /* without rows: as if they could be held */
     if (!w->cell) return no_cell(t, err);
     bool   made  = is_ternary(l, t, row) || tern_types[t->type].act == TERN_ACT_convert || (row->transposed && l->s->kind == TERN_SOURCE_HF);
     size_t panel = packed ? tern_panel_bytes(w->cell, w->K) : 0, bytes;
@@ -482,7 +482,7 @@ tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const 
         if (type->act == TERN_ACT_convert || transposed) TERN_TRY(make_dense(l, t, transposed, w, err));
         else owned = false;
     }
-    w->cell = tern_matrix_cell(w);
+    w->cell = l->options->fives ? tern_matrix_cell(w) : tern_cell_find(w->type);
     if (!w->cell) {
         st = no_cell(t, err);
         goto done;

@@ -92,7 +92,7 @@ static bound bound_of(const tern_weight *w, const tern_act *exact, const tern_ac
 
 static void exact_row(const tern_matrix *w, const tern_act *a, size_t m, size_t n, float *y, size_t ld)
 {
-    tern_tile_fn *tile = w->cell->packed ? tern_tile_scalar : w->cell->tile;
+    tern_tile_fn *tile = w->cell->packing != TERN_PACKING_raw ? tern_tile_scalar : w->cell->tile;
     tile(w, NULL, n, 1, a, m, m + 1, y + n, ld);
 }
 
