@@ -31,7 +31,7 @@ typedef struct job {
     const uint8_t *bytes;
     size_t   size;
     int64_t  rounds;
-    int      what;   /* 0 product, 1 read, 2 int8, 3 f32 */
+    int      what;   /* 0 product, 1 read, 2 int8, 3 f32, 4 bf16 */
     volatile uint64_t sink[64 * 8];
 } job;
 
@@ -46,7 +46,7 @@ static void work(void *arg, int i, int n)
         size_t from = j->size / 1024 * (size_t)i / (size_t)n * 1024, to = j->size / 1024 * ((size_t)i + 1) / (size_t)n * 1024;
         j->sink[8 * (i % 64)] = loops->read(j->bytes + from, to - from);
     } else {
-        j->sink[8 * (i % 64)] = j->what == 2 ? loops->int8(j->rounds) : loops->f32(j->rounds);
+        j->sink[8 * (i % 64)] = j->what == 2 ? loops->int8(j->rounds) : j->what == 3 ? loops->f32(j->rounds) : loops->bf16(j->rounds);
     }
 }
 
@@ -111,11 +111,10 @@ static void measure(tern_pool *pool, const tern_cell *c, size_t mib, int rounds)
 {
     const size_t panel = tern_panel_bytes(c, K), row = tern_row_size(c->type, K), unit = panel ? panel : row * c->R;
     const size_t panels = (mib << 20) / unit;
-    const bool   floats = tern_types[c->type].act == TERN_ACT_none;
+    const tern_act_kind kind = tern_cell_act(c);
     uint8_t *rows = malloc(row * PROMPT_N), *all = aligned_alloc(64, unit * panels / 64 * 64 + 64);
     float   *y = malloc(sizeof *y * (panels * c->R > PROMPT_N ? panels * c->R : PROMPT_N) * 8 + sizeof *y * PROMPT_N * PROMPT_M);
     float   *x = malloc(sizeof *x * PROMPT_M * K), tail[8] = { 1 };
-    const tern_act_kind kind = tern_cell_act(c);
     void    *memory = aligned_alloc(64, tern_act_size(kind, PROMPT_M, K) + tern_act_size(kind, 1, K) + tern_act_size(kind, 8, K) + 64);
     tern_act a, a1, a8;
 
@@ -148,7 +147,7 @@ static void measure(tern_pool *pool, const tern_cell *c, size_t mib, int rounds)
     reading  = (job){ .bytes = all, .size = unit * panels, .what = 1 };
     product  = (job){ .w = &big, .a = &a1, .y = y, .ldy = big.N, .panels = panels, .m = 1 };
     large    = (job){ .w = &prompt, .a = &a, .y = y, .ldy = PROMPT_N, .panels = PROMPT_N / c->R, .m = PROMPT_M };
-    multiply = (job){ .what = floats ? 3 : 2, .rounds = 1 << 20 };
+    multiply = (job){ .what = kind == TERN_ACT_none ? 3 : kind == TERN_ACT_bf16 ? 4 : 2, .rounds = 1 << 20 };
     const tern_limit_loops *loops = tern_limit_loops_best();
     const double threads = tern_pool_threads(pool);
     for (int i = 0; i < rounds; i++) {
@@ -159,7 +158,7 @@ static void measure(tern_pool *pool, const tern_cell *c, size_t mib, int rounds)
         product.m = 8;
         product.a = &a8;
         eight[i]  = timed(pool, &product);
-        peak[i]   = (floats ? loops->f32_ops : loops->int8_ops) * (double)multiply.rounds * threads / timed(pool, &multiply);
+        peak[i]   = (kind == TERN_ACT_none ? loops->f32_ops : kind == TERN_ACT_bf16 ? loops->bf16_ops : loops->int8_ops) * (double)multiply.rounds * threads / timed(pool, &multiply);
         many[i]   = timed(pool, &large);
     }
     const double ops = 2.0 * PROMPT_N * PROMPT_M * K;

@@ -8,7 +8,7 @@
 #include <tern/generate.h>
 
 enum { T = 290 };
-static const tern_type kinds[] = { TERN_TYPE_f32, TERN_TYPE_f16, TERN_TYPE_q8_0, TERN_TYPE_q4_0, TERN_TYPE_q4_k, TERN_TYPE_q6_k,
+static const tern_type kinds[] = { TERN_TYPE_f32, TERN_TYPE_f16, TERN_TYPE_bf16, TERN_TYPE_q8_0, TERN_TYPE_q4_0, TERN_TYPE_q4_k, TERN_TYPE_q6_k,
                                    TERN_TYPE_tq2_0, TERN_TYPE_i2_s };
 
 static tern_model *open_tiny(tern_type type)

@@ -458,6 +458,7 @@ TEST(linear_is_the_reference_product)
                 if (!tern_isa_supported((tern_isa)isa)) continue;
                 tern_isa_force((tern_isa)isa);
                 w.m.cell = tern_cell_find(types[type]);
+                if (tern_cell_act(w.m.cell) != kind) continue;   /* other activations: another product */
                 size_t size = tern_panel_bytes(w.m.cell, (size_t)K);
                 w.m.panels = NULL;
                 if (size) {

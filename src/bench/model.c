@@ -56,15 +56,16 @@ static double head_ops(const tern_model *m)
 /* The arithmetic of most products. */
 static limit peak(const tern_model *m, double ops)
 {
-    double int8 = 0, all = 0;
+    double int8 = 0, bf16 = 0, f32 = 0;
     for (int32_t l = 0; l < m->config.L; l++)
         for (int r = 0; r < TERN_ROLE_COUNT; r++) {
             const tern_weight *w = m->layer[l].w[r];
             if (!w) continue;
-            all += (double)w->m.N * (double)w->m.K;
-            if (tern_types[w->m.type].act != TERN_ACT_none) int8 += (double)w->m.N * (double)w->m.K;
+            tern_act_kind kind = tern_cell_act(w->m.cell);
+            *(kind == TERN_ACT_none ? &f32 : kind == TERN_ACT_bf16 ? &bf16 : &int8) += (double)w->m.N * (double)w->m.K;
         }
-    return int8 * 2 > all ? (limit){ "int8", tern_probe_int8, ops } : (limit){ "f32", tern_probe_f32, ops };
+    if (bf16 > int8 && bf16 > f32) return (limit){ "bf16", tern_probe_bf16, ops };
+    return int8 > f32 ? (limit){ "int8", tern_probe_int8, ops } : (limit){ "f32", tern_probe_f32, ops };
 }
 
 static double cache_bytes_per_position(const bench *b)

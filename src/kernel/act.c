@@ -12,6 +12,10 @@ static size_t carve(tern_act *a, size_t tables, uint8_t *p)
 {
     size_t used = 0, M = a->M, all = a->groups * a->ldm;
 #define ARRAY(field, bytes) do { if (p) a->field = (void *)(p + used); used += pad64(bytes); } while (0)
+    if (a->kind == TERN_ACT_bf16) {
+        ARRAY(h, M * a->ldh * 2);
+        return used;
+    }
     ARRAY(q, M * a->ldq);
     switch (a->kind) {
     case TERN_ACT_a8_row:
@@ -40,6 +44,7 @@ static void shape(tern_act *a, tern_act_kind kind, size_t M, size_t K)
 {
     /* tiles read whole blocks of 128 columns; odd multiples of a cache line: rows and groups then spread over the sets of a cache */
     *a = (tern_act){ .kind = kind == TERN_ACT_a8_fives ? TERN_ACT_a8_row : kind, .M = M, .K = K, .ldq = ((K + 127) & ~(size_t)127) | 64,
+                     .ldh = ((K + 63) & ~(size_t)63) | 32,
                      .ldm    = M <= 16 ? M : ((M + 15) & ~(size_t)15) | 16,
                      .groups = kind == TERN_ACT_a8_32 ? (K + 31) / 32 : (K + 255) / 256 };
 }
@@ -69,6 +74,13 @@ static uint32_t absmax_bits(const float *x, size_t n)
         if (u > top) top = u;
     }
     return top;
+}
+
+static void round_scalar(tern_act *a, const float *x, size_t m)
+{
+    uint16_t *h = a->h + m * a->ldh;
+    for (size_t k = 0; k < a->K; k++) h[k] = tern_bf16_from_f32(x[k]);
+    for (size_t k = a->K; k < a->ldh; k++) h[k] = 0;
 }
 
 static int32_t sum_of(const tern_act *a, size_t m, size_t k, size_t n)
@@ -145,6 +157,10 @@ static void sums_scalar(tern_act *a, size_t m)
 void tern_act_quantize_scalar(tern_act *a, const float *x, size_t ldx, size_t begin, size_t end)
 {
     for (size_t m = begin; m < end; m++) {
+        if (a->kind == TERN_ACT_bf16) {
+            round_scalar(a, x + m * ldx, m);
+            continue;
+        }
         quantize_scalar(a, x + m * ldx, m);
         sums_scalar(a, m);
     }

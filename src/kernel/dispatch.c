@@ -34,7 +34,11 @@ static const tern_cell *find(tern_type type, bool fives)
 
 const tern_cell *tern_cell_find(tern_type type) { return find(type, false); }
 
-tern_act_kind tern_cell_act(const tern_cell *c) { return c->packing == TERN_PACKING_fives ? TERN_ACT_a8_fives : tern_types[c->type].act; }
+tern_act_kind tern_cell_act(const tern_cell *c)
+{
+    if (c->type == TERN_TYPE_bf16 && c->isa == TERN_ISA_AVX512_BF16) return TERN_ACT_bf16;
+    return c->packing == TERN_PACKING_fives ? TERN_ACT_a8_fives : tern_types[c->type].act;
+}
 
 const tern_cell *tern_matrix_cell(const tern_matrix *w)
 {
@@ -60,11 +64,11 @@ size_t tern_panel_bytes(const tern_cell *c, size_t K)
 }
 
 /* Activation rows that stay in the second-level cache while panels pass: 384 KiB of its usual 1 MiB or more, and
- * never fewer than a tile's block. */
+ * never fewer than a tile's block. Tiles of floats pass 256 columns of all rows at a time. */
 static size_t rows_at_once(const tern_act *a)
 {
-    size_t bytes = a->kind == TERN_ACT_none ? a->K * 4 : a->ldq;
-    size_t rows  = ((size_t)384 << 10) / (bytes + 1) & ~(size_t)7;
+    if (a->kind == TERN_ACT_none || a->kind == TERN_ACT_bf16) return 256;
+    size_t rows = ((size_t)384 << 10) / (a->ldq + 1) & ~(size_t)7;
     return rows < 8 ? 8 : rows;
 }
 
@@ -89,11 +93,11 @@ void tern_matmul_panels(const tern_matrix *w, const tern_act *a, float *y, size_
     }
 }
 
-static tern_act_quantize_fn *quantizer(void)
+static tern_act_quantize_fn *quantizer(tern_act_kind kind)
 {
 #if defined(__x86_64__)
     if (tern_isa_enabled(TERN_ISA_AVX512)) return tern_act_quantize_avx512;
-    if (tern_isa_enabled(TERN_ISA_AVX2)) return tern_act_quantize_avx2;
+    if (tern_isa_enabled(TERN_ISA_AVX2) && kind != TERN_ACT_bf16) return tern_act_quantize_avx2;   /* no cell of it wants bf16 */
 #endif
     return tern_act_quantize_scalar;
 }
@@ -105,7 +109,7 @@ void tern_act_quantize(tern_act *a, const float *x, size_t ldx, size_t begin, si
         a->ldf = ldx;
         return;
     }
-    quantizer()(a, x, ldx, begin, end);
+    quantizer(a->kind)(a, x, ldx, begin, end);
 #if defined(__x86_64__)
     if (a->table) tern_fives_tables(a, begin, end);
 #endif

@@ -2,7 +2,7 @@
  *
  * Quantized types multiply int8 activations. A matrix is cut into panels of R rows; a cell is the tile of one
  * storage type on one instruction-set level: one packed panel against 1..M activation rows, one lane per weight
- * row, never a sum across lanes. Plain floats are read in place.
+ * row, never a sum across lanes.
  *
  * The canonical order, the same on every level, for every M, batch and split into panels, bit for bit:
  *
@@ -18,11 +18,17 @@
  *       acc  = fmaf(d_a, part, acc)
  *     y = acc * scale
  *   i2_s, t2                     one block, the row:   y = (float)isum * (d_w * d_a) * scale, from the left
- *   f32, f16, bf16               sixteen lanes: acc[k mod 16] = fmaf(w_k, a_k, acc[k mod 16]), k ascending, K padded
- *                                with zeros to a multiple of 16; lanes i and i + 8 are added, then i + 4, i + 2, i + 1;
- *     y = sum * scale
+ *   f32, f16, bf16               for each block of 256 columns (the last may be fewer), ascending:
+ *       part = fmaf(w_k, a_k, part)  k ascending, from 0
+ *       acc  = acc + part
+ *     y = acc * scale
  *
- * Floats, too, are therefore bit-equal on every level. NaNs differ in their payload only.
+ * Floats, too, are therefore bit-equal on every level but one: avx512_bf16 rounds the activations of bf16 weights to bf16
+ * (kind bf16; to nearest even) and adds pairs of products by vdpbf16ps, whose roundings are the processor's:
+ *       part = part + w_k+1 a_k+1 + w_k a_k      k = 0, 2, 4, ... in the block of 256; zeros behind an odd K
+ * One row alone and among others, however cut, has the same bits there too. The scalar specification for kind bf16 is
+ * two fmaf, k + 1 first; the tolerance is 2^-18 sum_k |w_k a_k| + 2^-100 (denormals count as zero).
+ * NaNs differ in their payload only.
  *
  * Nothing here allocates or starts threads. Letters: M rows of activations, N rows and K columns of weights.
  * Limits of exactness: K < 2^18. */
@@ -47,6 +53,7 @@
  *            a8_32 sum: of every group; sum8 and sum128: -8 and -128 times that.
  *            a8_256 sum16, sum32: of every 16 and every 32 columns, those of neighbours (2p, 2p+1) as a pair;
  *            off16: -32 times those of 16, what codes that stand 32 above zero are too large by.
+ *   bf16     every activation rounded to bfloat16, to nearest even; rows as they are, not in blocks
  * A group (a8_row: a row) that holds an infinity or a NaN gets d = NaN and q = 0: what it touches becomes NaN.
  * q is padded with zeros up to ldq. a8_fives is a8_row that carries tables where it has few rows (fives.h). */
 typedef struct tern_act {
@@ -63,6 +70,8 @@ typedef struct tern_act {
     int16_t *sum16, *sum32;      /* a8_256: (groups*8,ldm,2), (groups*4,ldm,2)                                    */
     int32_t *off16;              /* a8_256: (groups*16,ldm)                                                       */
     uint8_t *table;     /* a8_fives of at most four rows: (M,G,2,128), G = tern_fives_groups(K); else NULL       */
+    uint16_t *h;        /* bf16: (M,ldh), zeros behind K                                                          */
+    size_t   ldh;       /* K rounded up to 64, and 32 more                                                        */
     const float *f;     /* kind none: the floats themselves, rows ldf apart                                       */
     size_t   ldf;
 } tern_act;
@@ -116,7 +125,7 @@ extern const size_t    tern_cell_count;
 /* The best enabled cell of a type, the scalar one at worst; NULL for types that are only converted. Cells of packing fives
  * are not among them: they have to be asked for. */
 const tern_cell *tern_cell_find(tern_type type);
-/* How a cell wants its activations. */
+/* How a cell wants its activations: as its type says, bf16 on avx512_bf16 and packing fives apart. */
 tern_act_kind tern_cell_act(const tern_cell *c);
 
 struct tern_matrix {

@@ -16,6 +16,9 @@ size_t tern_panel_row_bytes(tern_type t, size_t K)
         [TERN_TYPE_q4_k] = 148, [TERN_TYPE_q5_k] = 180, [TERN_TYPE_q6_k] = 212, [TERN_TYPE_q2_k] = 84,
         [TERN_TYPE_q3_k] = 116, [TERN_TYPE_iq4_xs] = 140, [TERN_TYPE_tq2_0] = 66, [TERN_TYPE_tq1_0] = 66,
     };
+    if (t == TERN_TYPE_f32) return K * 4;
+    if (t == TERN_TYPE_f16) return K * 2;
+    if (t == TERN_TYPE_bf16) return (K + 1) / 2 * 4;
     if (t == TERN_TYPE_i2_s || t == TERN_TYPE_t2) return (K + 127) / 128 * 32;
     if (of_256[t]) return K / 256 * of_256[t];
     /* with an odd number of blocks the headers still hold two */
@@ -254,6 +257,22 @@ static void block_128(uint8_t *dst, size_t R, tern_type t, field f, size_t k, si
     }
 }
 
+/* n numbers of `size` bytes a row to columns of them. Eight columns at a time: part of a cache line of each row, and
+ * columns that stay in the first-level cache. */
+static void plain(uint8_t *dst, size_t R, field f, size_t size, size_t n)
+{
+    for (size_t k = 0; k < n; k += 8)
+        for (size_t r = 0; r < f.rows; r++) {
+            const uint8_t *p = f.at + r * f.stride + k * size;
+            uint8_t *q = dst + (k * R + r) * size;
+            if (size == 4) {
+                for (size_t i = 0; i < 8 && k + i < n; i++) memcpy(q + i * R * 4, p + i * 4, 4);
+            } else {
+                for (size_t i = 0; i < 8 && k + i < n; i++) memcpy(q + i * R * 2, p + i * 2, 2);
+            }
+        }
+}
+
 void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst)
 {
     const tern_cell *c = w->cell;
@@ -272,6 +291,20 @@ void tern_panel_pack(const tern_matrix *w, size_t panel, void *dst)
     memset((uint8_t *)dst + used, 0, size - used);
     if (tern_types[w->type].elems == 32 && K / 32 % 2) memset((uint8_t *)dst + pair_at(w->type, R, K / 64), 0, 4 * R * pair_headers(w->type));
     if (rows < R) memset(dst, 0, tern_panel_bytes(c, K));   /* d = 0 in the rows that do not exist */
+
+    if (w->type == TERN_TYPE_f32 || w->type == TERN_TYPE_f16) {
+        plain(dst, R, f, tern_types[w->type].bytes, K);
+        return;
+    }
+    if (w->type == TERN_TYPE_bf16) {   /* pairs, of four bytes */
+        plain(dst, R, f, 4, K / 2);
+        for (size_t r = 0; K % 2 && r < rows; r++) {
+            uint8_t *last = (uint8_t *)dst + (K / 2 * R + r) * 4;
+            memcpy(last, f.at + r * stride + (K - 1) * 2, 2);
+            memset(last + 2, 0, 2);
+        }
+        return;
+    }
 
     /* Blocks outside, rows inside: a block of all rows stays in the first-level cache while it is transposed. To the
      * processor that is a stream for every row, more than it fetches ahead: the next panel's rows are asked for in order. */

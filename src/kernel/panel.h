@@ -22,6 +22,9 @@
  *     iq4_xs 140 136 d f32 (R) | 4 scale pairs s8, 32 taken off | codes x 32
  *     tq2_0  66  66 d f16 (R) | codes x 16
  *     tq1_0  66  54 as tq2_0: two bits an element, for five trits a byte decode too slowly without byte tables
+ *   plain floats
+ *     f32 f16  4, 2 numbers (R), K times
+ *     bf16        2 pairs of neighbours (R,2), K / 2 times; a zero behind an odd K
  *   blocks of 128 columns
  *     i2_s   32  32 codes x 8
  *     t2     32  32 as i2_s; K rounded up to 128 */

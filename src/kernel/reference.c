@@ -242,21 +242,26 @@ static void ternary_row(const tern_matrix *w, const uint8_t *row, const tern_act
 
 static void float_row(const tern_matrix *w, const uint8_t *row, const tern_act *a, size_t m, int n, float *out, size_t ldy)
 {
-    float acc[CHUNK][16] = { 0 };
-    for (size_t k = 0; k < w->K; k += 16) {
-        float  x[16] = { 0 };
-        size_t width = w->K - k < 16 ? w->K - k : 16;
+    float acc[CHUNK] = { 0 };
+    for (size_t k = 0; k < w->K; k += 256) {
+        float  x[256], part[CHUNK] = { 0 };
+        size_t width = w->K - k < 256 ? w->K - k : 256;
         tern_types[w->type].dequantize(x, row + k * tern_types[w->type].bytes, NULL, width);
         for (int c = 0; c < n; c++) {
-            const float *f = a->f + (m + (size_t)c) * a->ldf + k;
-            for (size_t l = 0; l < 16; l++) acc[c][l] = fmaf(x[l], l < width ? f[l] : 0, acc[c][l]);
+            if (a->kind == TERN_ACT_bf16) {
+                const uint16_t *h = a->h + (m + (size_t)c) * a->ldh + k;
+                for (size_t i = 0; i < width; i += 2) {
+                    if (i + 1 < width) part[c] = fmaf(x[i + 1], tern_bf16_to_f32(h[i + 1]), part[c]);
+                    part[c] = fmaf(x[i], tern_bf16_to_f32(h[i]), part[c]);
+                }
+            } else {
+                const float *f = a->f + (m + (size_t)c) * a->ldf + k;
+                for (size_t i = 0; i < width; i++) part[c] = fmaf(x[i], f[i], part[c]);
+            }
+            acc[c] += part[c];
         }
     }
-    for (int c = 0; c < n; c++) {
-        for (int half = 8; half > 0; half /= 2)
-            for (int l = 0; l < half; l++) acc[c][l] += acc[c][l + half];
-        out[(m + (size_t)c) * ldy] = acc[c][0] * w->scale;
-    }
+    for (int c = 0; c < n; c++) out[(m + (size_t)c) * ldy] = acc[c] * w->scale;
 }
 
 void tern_tile_scalar(const tern_matrix *w, const void *panel, size_t n0, size_t rows, const tern_act *a,

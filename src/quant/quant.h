@@ -17,7 +17,7 @@ typedef enum tern_type {
 typedef enum tern_dialect { TERN_DIALECT_any, TERN_DIALECT_bitnet } tern_dialect;
 
 /* How the activations of a product with this type are held. See kernel/act.h. */
-typedef enum tern_act_kind { TERN_ACT_none, TERN_ACT_a8_row, TERN_ACT_a8_32, TERN_ACT_a8_256, TERN_ACT_a8_fives, TERN_ACT_convert } tern_act_kind;
+typedef enum tern_act_kind { TERN_ACT_none, TERN_ACT_a8_row, TERN_ACT_a8_32, TERN_ACT_a8_256, TERN_ACT_a8_fives, TERN_ACT_bf16, TERN_ACT_convert } tern_act_kind;
 
 /* out (n) float32 = the n elements in `blocks`, n a multiple of elems. `tail` is the tensor's tail, NULL only for
  * types without one. Blocks with 16-bit fields must be aligned to 2 bytes, plain numbers need no alignment.

@@ -101,10 +101,27 @@ static void row_a8_256(tern_act *a, const float *x, size_t m)
     pad(a, m);
 }
 
+/* To nearest even by integers, so that denormals survive; NaNs stay quiet NaNs. */
+static void row_bf16(tern_act *a, const float *x, size_t m)
+{
+    uint16_t *h = a->h + m * a->ldh;
+    const __m512i one = _mm512_set1_epi32(1), half = _mm512_set1_epi32(0x7fff);
+    for (size_t k = 0; k < a->ldh; k += 16) {   /* ldh: a multiple of 16 */
+        const size_t left = k < a->K ? a->K - k : 0;
+        const __mmask16 mask = left < 16 ? (__mmask16)((1u << left) - 1) : (__mmask16)0xffff;
+        __m512  v = _mm512_maskz_loadu_ps(mask, x + (left ? k : 0));
+        __m512i u = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), one);
+        __m512i r = _mm512_add_epi32(u, _mm512_add_epi32(half, odd));
+        r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), u, _mm512_set1_epi32(64 << 16));
+        _mm256_storeu_si256((__m256i *)(void *)(h + k), _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+    }
+}
+
 void tern_act_quantize_avx512(tern_act *a, const float *x, size_t ldx, size_t begin, size_t end)
 {
     for (size_t m = begin; m < end; m++) {
-        if (a->kind == TERN_ACT_a8_row) row_a8_row(a, x + m * ldx, m);
+        if (a->kind == TERN_ACT_bf16) row_bf16(a, x + m * ldx, m);
+        else if (a->kind == TERN_ACT_a8_row) row_a8_row(a, x + m * ldx, m);
         else if (a->kind == TERN_ACT_a8_32) row_a8_32(a, x + m * ldx, m);
         else row_a8_256(a, x + m * ldx, m);
     }

@@ -3,5 +3,5 @@
 void tern_tile_f16_avx512(const tern_matrix *w, const void *panel, size_t n0, size_t rows, const tern_act *a,
                       size_t begin, size_t end, float *y, size_t ldy)
 {
-    tile_plain(TERN_TYPE_f16, w, n0, rows, a, begin, end, y, ldy);
+    tile_plain(TERN_TYPE_f16, w, panel, rows, a, begin, end, y, ldy);
 }

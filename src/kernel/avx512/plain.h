@@ -1,75 +1,111 @@
-/* y (M,R) for 16 raw rows of plain floats: a register holds sixteen consecutive columns of one row, the virtual
- * lanes of the canonical order. */
+/* y (M,R) for a panel of 32 rows of plain floats: two registers hold column k of all of them, and the activation is in
+ * every lane. What is added up of 256 columns waits in memory for the rest. */
 #ifndef TERN_KERNEL_AVX512_PLAIN_H
 #define TERN_KERNEL_AVX512_PLAIN_H
 
 #include "kernel/avx512/lanes.h"
 
-TERN_INLINE __m512 sixteen(tern_type t, const uint8_t *p, __mmask16 mask)
-{
-    if (t == TERN_TYPE_f32) return _mm512_maskz_loadu_ps(mask, p);
-    __m256i h = _mm256_maskz_loadu_epi16(mask, p);
-    if (t == TERN_TYPE_f16) return _mm512_cvtph_ps(h);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
-}
+enum { PLAIN_R = 32, PLAIN_SLAB = 256, PLAIN_ROWS = 256, PLAIN_WORTH = 16 };
 
-/* Lanes i and i + 8, then i + 4, i + 2, i + 1. */
-TERN_INLINE float fold(__m512 v)
+/* Column k; that of bf16 is in the low or the high halves of the pairs (R,2). */
+TERN_INLINE void column_plain(tern_type t, const uint8_t *p, size_t k, __m512 v[2])
 {
-    __m256 v8 = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-    __m128 v4 = _mm_add_ps(_mm256_castps256_ps128(v8), _mm256_extractf128_ps(v8, 1));
-    __m128 v2 = _mm_add_ps(v4, _mm_movehl_ps(v4, v4));
-    return _mm_cvtss_f32(_mm_add_ss(v2, _mm_movehdup_ps(v2)));
-}
-
-/* `rows` weight rows `stride` bytes apart from p on, times M activation rows. */
-TERN_INLINE void block_plain(tern_type t, int rows, int M, const tern_matrix *w, const uint8_t *p, size_t stride,
-                             const tern_act *a, size_t m, float *y, size_t ldy)
-{
-    const size_t bytes = t == TERN_TYPE_f32 ? 4 : 2;
-    const float *x = a->f + m * a->ldf;
-    __m512 acc[4][8];
     TERN_UNROLL
-    for (int r = 0; r < rows; r++)
-        TERN_UNROLL
-        for (int i = 0; i < M; i++) acc[r][i] = _mm512_setzero_ps();
-    for (size_t k = 0; k < w->K; k += 16) {
-        const __mmask16 mask = w->K - k < 16 ? (__mmask16)((1u << (w->K - k)) - 1) : (__mmask16)0xffff;
-        __m512 v[4];
-        TERN_UNROLL
-        for (int r = 0; r < rows; r++) v[r] = sixteen(t, p + (size_t)r * stride + k * bytes, mask);
-        TERN_UNROLL
-        for (int i = 0; i < M; i++) {
-            __m512 f = _mm512_maskz_loadu_ps(mask, x + (size_t)i * a->ldf + k);
-            TERN_UNROLL
-            for (int r = 0; r < rows; r++) acc[r][i] = _mm512_fmadd_ps(v[r], f, acc[r][i]);
+    for (int h = 0; h < 2; h++) {
+        if (t == TERN_TYPE_f32) v[h] = _mm512_load_ps(p + 128 * k + 64 * h);
+        else if (t == TERN_TYPE_f16) v[h] = halves(p + 64 * k + 32 * h);
+        else {
+            __m512i pair = _mm512_load_si512(p + k / 2 * 128 + 64 * h);
+            v[h] = _mm512_castsi512_ps(k % 2 ? _mm512_and_si512(pair, _mm512_set1_epi32((int)0xffff0000)) : _mm512_slli_epi32(pair, 16));
         }
     }
+}
+
+/* part (M,R) of n columns of the panel at p, added to acc. */
+TERN_INLINE void block_plain(tern_type t, int M, const uint8_t *p, size_t n, const float *x, size_t ldx, float (*acc)[PLAIN_R])
+{
+    __m512 part[8][2];
+    TERN_UNROLL
+    for (int i = 0; i < M; i++) part[i][0] = part[i][1] = _mm512_setzero_ps();
+    size_t k = 0;
+#define STEP(k) do { \
+        __m512 v[2]; \
+        column_plain(t, p, k, v); \
+        TERN_UNROLL \
+        for (int i = 0; i < M; i++) { \
+            __m512 f = _mm512_set1_ps(x[(size_t)i * ldx + (k)]); \
+            part[i][0] = _mm512_fmadd_ps(v[0], f, part[i][0]); \
+            part[i][1] = _mm512_fmadd_ps(v[1], f, part[i][1]); \
+        } \
+    } while (0)
+    for (; k + 2 <= n; k += 2) {
+        STEP(k);
+        STEP(k + 1);
+    }
+    if (k < n) STEP(k);
+#undef STEP
     TERN_UNROLL
     for (int i = 0; i < M; i++)
         TERN_UNROLL
-        for (int r = 0; r < rows; r++) y[(m + (size_t)i) * ldy + (size_t)r] = fold(acc[r][i]) * w->scale;
+        for (int h = 0; h < 2; h++) _mm512_store_ps(acc[i] + 16 * h, _mm512_add_ps(_mm512_load_ps(acc[i] + 16 * h), part[i][h]));
 }
 
-TERN_INLINE void tile_plain(tern_type t, const tern_matrix *w, size_t n0, size_t rows, const tern_act *a,
-                            size_t begin, size_t end, float *y, size_t ldy)
+/* Call body(M) for m of [0,n) in blocks of eight rows and one of what remains. */
+#define TERN_PLAIN_BLOCKS(n, m, body) \
+    for (size_t m = 0, rows_; m < (n); m += rows_) { \
+        rows_ = (n) - m < 8 ? (n) - m : 8; \
+        switch (rows_) { \
+        case 1: body(1); break; \
+        case 2: body(2); break; \
+        case 3: body(3); break; \
+        case 4: body(4); break; \
+        case 5: body(5); break; \
+        case 6: body(6); break; \
+        case 7: body(7); break; \
+        default: body(8); \
+        } \
+    }
+
+TERN_INLINE void finish_plain(const tern_matrix *w, size_t rows, size_t n, float (*acc)[PLAIN_R], float *y, size_t ldy)
 {
-    const size_t   stride = tern_row_size(t, w->K);
-    const uint8_t *p = (const uint8_t *)w->rows + n0 * stride;
-    for (size_t r = 0, step; r < rows; r += step) {
-        size_t left = rows - r;
-        step = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        for (size_t m = begin, n; m < end; m += n) {
-            /* 24 accumulators at most; M is not cut into all sizes: wide prompts take 6, what remains 4, 2 and 1 */
-            n = end - m >= 6 ? 6 : end - m >= 4 ? 4 : end - m >= 2 ? 2 : 1;
-#define BODY(R, M) block_plain(t, R, M, w, p + r * stride, stride, a, m, y + r, ldy)
-#define ALL_M(R) switch (n) { case 6: BODY(R, 6); break; case 4: BODY(R, 4); break; case 2: BODY(R, 2); break; default: BODY(R, 1); }
-            if (step == 4) { ALL_M(4) }
-            else if (step == 2) { ALL_M(2) }
-            else { ALL_M(1) }
-#undef ALL_M
+    const __m512 scale = _mm512_set1_ps(w->scale);
+    for (size_t m = 0; m < n; m++)
+        for (size_t h = 0; h < 2; h++) {
+            const size_t left = rows < 16 * h ? 0 : rows - 16 * h;
+            const __mmask16 mask = left < 16 ? (__mmask16)((1u << left) - 1) : (__mmask16)0xffff;
+            _mm512_mask_storeu_ps(y + m * ldy + 16 * h, mask, _mm512_mul_ps(_mm512_load_ps(acc[m] + 16 * h), scale));
+        }
+}
+
+TERN_INLINE void tile_plain(tern_type t, const tern_matrix *w, const void *panel, size_t rows, const tern_act *a, size_t begin, size_t end,
+                            float *y, size_t ldy)
+{
+    const size_t bytes = t == TERN_TYPE_f32 ? 4 : 2;
+    _Alignas(64) float acc[PLAIN_ROWS][PLAIN_R], slab[PLAIN_SLAB][PLAIN_R];
+    for (size_t from = begin, n; from < end; from += n) {
+        n = end - from < PLAIN_ROWS ? end - from : PLAIN_ROWS;
+        memset(acc, 0, n * sizeof *acc);
+        for (size_t k = 0; k < w->K; k += PLAIN_SLAB) {
+            const size_t   width = w->K - k < PLAIN_SLAB ? w->K - k : PLAIN_SLAB;
+            const uint8_t *p = (const uint8_t *)panel + k * bytes * PLAIN_R;
+            const float   *x = a->f + from * a->ldf + k;
+            if (t != TERN_TYPE_f32 && n >= PLAIN_WORTH) {   /* converted once for all rows */
+                for (size_t c = 0; c < width; c++) {
+                    __m512 v[2];
+                    column_plain(t, p, c, v);
+                    _mm512_store_ps(slab[c], v[0]);
+                    _mm512_store_ps(slab[c] + 16, v[1]);
+                }
+#define BODY(M) block_plain(TERN_TYPE_f32, M, (const uint8_t *)slab, width, x + m * a->ldf, a->ldf, acc + m)
+                TERN_PLAIN_BLOCKS(n, m, BODY)
+#undef BODY
+                continue;
+            }
+#define BODY(M) block_plain(t, M, p, width, x + m * a->ldf, a->ldf, acc + m)
+            TERN_PLAIN_BLOCKS(n, m, BODY)
 #undef BODY
         }
+        finish_plain(w, rows, n, acc, y + from * ldy, ldy);
     }
 }
 
