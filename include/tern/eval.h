@@ -37,11 +37,26 @@ typedef struct tern_perplexity_result {
  * token first, every window begins with it; else the first token of the text is not scored.
  *
  * Guarantee: log-softmax is computed in double from float32 scores and summed in the order of the text: the same
- * bits for any number of threads and any n_batch and, on one machine, any instruction set.
+ * bits for any number of threads and any n_batch and, on one machine, any instruction set (bf16 weights: any but
+ * avx512_bf16, which rounds their activations too).
  * Errors: ARG (fewer than two tokens, a window or stride that does not fit), FORMAT (scores that are no numbers), MEMORY,
  * CANCELLED; else as tern_session_open. */
 TERN_USE_RESULT tern_status tern_perplexity(const tern_model *m, const int32_t *tokens, size_t n, const tern_perplexity_options *options,
                                             tern_perplexity_result *out, tern_error *err);
+
+/* How far the scores of model b are from those of model a. */
+typedef struct tern_score_change {
+    size_t positions;
+    double kl;         /* mean over positions of KL(a || b), natural log                          */
+    double largest;    /* largest difference of two scores, in standard deviations of a's scores  */
+    double same_top;   /* positions with the same most likely token, 0..1                         */
+} tern_score_change;
+
+/* Both models read the n tokens and score every position.
+ *
+ * Errors: ARG (no tokens, different vocabularies), MEMORY; else as tern_session_open. */
+TERN_USE_RESULT tern_status tern_compare_scores(const tern_model *a, const tern_model *b, const int32_t *tokens, size_t n, int32_t threads,
+                                                tern_score_change *out, tern_error *err);
 
 #ifdef __cplusplus
 }

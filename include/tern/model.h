@@ -24,6 +24,7 @@ typedef struct tern_model_options {
     const char *tokenizer;        /* file to take the vocabulary from.  NULL: the model's own             */
     const char *chat_template;    /* Jinja text that replaces the model's own.  NULL: keep it             */
     int32_t     threads;          /* for packing weights.  0: every processor this process may use        */
+    bool        f16_as_bf16;      /* multiply matrices of f16 as bf16: faster where the processor has its products, not quite the same scores */
     const char *head;             /* hold an output head of floats as this type, a copy made at load ("q6_k").  NULL: as stored */
     const char *two_stage;        /* the k best tokens are found with a copy of the output head as this type first ("q8_0" for a head of
                                      floats), and only those that can be among them are then scored by the head itself: same choices.

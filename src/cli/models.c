@@ -31,6 +31,8 @@ const tern_option tern_weight_rows[] = {
       "missing or does not fit, or turn it off" },
     { "fives", 0, TERN_OPTION_FLAG, offsetof(tern_weight_args, fives), 0, 0, NULL, NULL, NULL,
       "ternary layers: hold five codes in a byte, not four (AVX-512 VBMI); same text, less memory" },
+    { "f16-as-bf16", 0, TERN_OPTION_FLAG, offsetof(tern_weight_args, f16_as_bf16), 0, 0, NULL, NULL, NULL,
+      "multiply matrices of f16 as bf16: faster where the processor can, not quite the same scores ('tern bench' says how far)" },
     { 0 }
 };
 
@@ -114,6 +116,7 @@ void tern_weight_choices(const tern_weight_args *a, tern_model_options *o)
     o->skip_zeros = a->skip_zeros;
     o->sidecar    = use[a->sidecar];
     o->fives      = a->fives;
+    o->f16_as_bf16 = a->f16_as_bf16;
 }
 
 void tern_note_weights(const tern_cli *c, const tern_weight_args *a, const tern_model *m)

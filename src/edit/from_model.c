@@ -110,7 +110,7 @@ static tern_status add_row(tern_edit *e, const tern_arch *target, const tern_ten
         TERN_TRY(tern_loader_check(&e->loader, t, from, N, K, err));
         item.tensor = t;
         item.row = from;
-        item.from = tern_loader_type(&e->loader, t, from, K);
+        item.from = tern_loader_type(&e->loader, t, from, K, false);
         item.dims = 2;
         item.shape[0] = N;
         item.shape[1] = K;

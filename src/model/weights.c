@@ -148,16 +148,17 @@ static bool is_ternary(const tern_loader *l, const tern_source_tensor *t, const 
 }
 
 /* 8-bit numbers are exact as bfloat16. */
-static tern_type dense_type(tern_type t)
+static tern_type dense_type(const tern_loader *l, tern_type t, bool packed)
 {
+    if (t == TERN_TYPE_f16 && packed && l->options->f16_as_bf16) return TERN_TYPE_bf16;
     return tern_types[t].act != TERN_ACT_convert ? t : tern_types[t].bytes == 1 ? TERN_TYPE_bf16 : TERN_TYPE_f32;
 }
 
 static tern_type ternary_type(int64_t K) { return K % 128 == 0 ? TERN_TYPE_i2_s : TERN_TYPE_t2; }
 
-tern_type tern_loader_type(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t K)
+tern_type tern_loader_type(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t K, bool packed)
 {
-    return is_ternary(l, t, row) ? ternary_type(K) : dense_type(t->type);
+    return is_ternary(l, t, row) ? ternary_type(K) : dense_type(l, t->type, packed);
 }
 
 void tern_loader_drop(tern_loader *l)
@@ -311,10 +312,9 @@ static void transpose_rows(void *arg, size_t begin, size_t end)
             memcpy(j->out + (n * j->K + k) * j->size, j->from + (k * j->N + n) * j->size, j->size);
 }
 
-static tern_status make_dense(tern_loader *l, const tern_source_tensor *t, bool transposed, tern_matrix *w, tern_error *err)
+static tern_status make_dense(tern_loader *l, const tern_source_tensor *t, tern_type to, bool transposed, tern_matrix *w, tern_error *err)
 {
-    bool convert = tern_types[t->type].act == TERN_ACT_convert;
-    tern_type to = dense_type(t->type);
+    bool convert = t->type != to;
     convert_job j = { .from = t->data, .type = t->type, .to = to, .N = w->N, .K = w->K, .size = tern_types[to].bytes };
     if (transposed && tern_types[to].elems != 1)
         return tern_fail(err, TERN_ERR_UNSUPPORTED, "tensor '%.100s' must be transposed, which %s blocks cannot be", t->name, tern_types[to].name);
@@ -440,10 +440,10 @@ static tern_status no_cell(const tern_source_tensor *t, tern_error *err)
 static tern_status outline(tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, bool packed, bool shared,
                            tern_matrix *w, tern_error *err)
 {
-    w->type = tern_loader_type(l, t, row, (int64_t)w->K);
+    w->type = tern_loader_type(l, t, row, (int64_t)w->K, packed);
     w->cell = l->options->fives ? tern_matrix_cell(w) : tern_cell_find(w->type);   /* without rows: as if they could be held */
     if (!w->cell) return no_cell(t, err);
-    bool   made  = is_ternary(l, t, row) || tern_types[t->type].act == TERN_ACT_convert || (row->transposed && l->s->kind == TERN_SOURCE_HF);
+    bool   made  = is_ternary(l, t, row) || t->type != w->type || (row->transposed && l->s->kind == TERN_SOURCE_HF);
     size_t panel = packed ? tern_panel_bytes(w->cell, w->K) : 0, bytes;
     if (panel) {
         if (tern_mul_overflow(tern_panels(w), panel, &bytes)) return no_memory(t, err);
@@ -479,7 +479,8 @@ tern_status tern_load_matrix(tern_loader *l, const tern_source_tensor *t, const 
         TERN_TRY(make_ternary(l, t, w, err));
     } else {
         TERN_TRY(read_scale(l, beside(l, t, hf ? ".weight_scale" : ".scale"), &w->scale, err));
-        if (type->act == TERN_ACT_convert || transposed) TERN_TRY(make_dense(l, t, transposed, w, err));
+        const tern_type to = dense_type(l, t->type, packed);
+        if (to != t->type || transposed) TERN_TRY(make_dense(l, t, to, transposed, w, err));
         else owned = false;
     }
     w->cell = l->options->fives ? tern_matrix_cell(w) : tern_cell_find(w->type);

@@ -38,8 +38,8 @@ const tern_source_tensor *tern_loader_find(const tern_loader *l, const tern_tens
 /* Whether tensor t can be the (N,K) matrix of this row; tern_load_matrix checks too. Errors: FORMAT, UNSUPPORTED. */
 TERN_USE_RESULT tern_status tern_loader_check(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t N,
                                               int64_t K, tern_error *err);
-/* The type of what tern_load_matrix makes of tensor t with rows of K columns, unpacked. */
-tern_type tern_loader_type(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t K);
+/* The type of what tern_load_matrix makes of tensor t with rows of K columns, before packing. */
+tern_type tern_loader_type(const tern_loader *l, const tern_source_tensor *t, const tern_tensor_row *row, int64_t K, bool packed);
 /* Free all converted and packed copies: the weights that were made from them are gone. */
 void tern_loader_drop(tern_loader *l);
 /* `m`, opened for its vocabulary only, as loading would make it, matrices without numbers: enough to plan with and to
