@@ -1,0 +1,7 @@
+#include "kernel/neon_dot/plain.h"
+
+void tern_tile_bf16_neon_dot(const tern_matrix *w, const void *panel, size_t n0, size_t rows, const tern_act *a,
+                      size_t begin, size_t end, float *y, size_t ldy)
+{
+    tile_plain(TERN_TYPE_bf16, w, panel, rows, a, begin, end, y, ldy);
+}
