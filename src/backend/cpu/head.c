@@ -9,11 +9,13 @@
  *
  * Rounding: a chain of r operations on products is off by at most u r / (1 - u r) times the sum of magnitudes, u = 2^-24
  * (Higham 2002, section 3.1), and that sum is at most |w| |x| group by group. No order of kernel.h has a chain longer than
- * K / 16 + 20; K + 64 is taken, which also covers the rounding of dequantized weights and of the norms themselves.
+ * K + 20; K + 64 is taken, which also covers the rounding of dequantized weights and of the norms themselves.
  *
  * |w - w1| / |w| is e, then the bound is e sqrt(K) standard deviations of the scores of random rows: 8 bits (e = 0.005)
  * leave a handful of rows to be multiplied again, 4 bits (0.1) leave all of them. */
 #include "backend/plan.h"
+
+#include "base/half.h"
 #include "kernel/panel.h"
 
 #include <math.h>
@@ -67,6 +69,7 @@ static tern_act operand(const tern_run *r, tern_value v)
 static double seen(const tern_act *a, size_t m, size_t k)
 {
     if (a->kind == TERN_ACT_none) return a->f[m * a->ldf + k];
+    if (a->kind == TERN_ACT_bf16) return tern_bf16_to_f32(a->h[m * a->ldh + k]);
     return (double)a->d[k / (a->kind == TERN_ACT_a8_32 ? 32 : 256) * a->ldm + m] * *tern_act_code(a, m, k);
 }
 
@@ -90,10 +93,12 @@ static bound bound_of(const tern_weight *w, const tern_act *exact, const tern_ac
     return b;
 }
 
+/* Row n. Floats in panels: and its neighbours in the panel, which is read faster than one row, and has the bits of the tile. */
 static void exact_row(const tern_matrix *w, const tern_act *a, size_t m, size_t n, float *y, size_t ld)
 {
-    tern_tile_fn *tile = w->cell->packing != TERN_PACKING_raw ? tern_tile_scalar : w->cell->tile;
-    tile(w, NULL, n, 1, a, m, m + 1, y + n, ld);
+    const bool floats = a->kind == TERN_ACT_none || a->kind == TERN_ACT_bf16, packed = w->cell->packing != TERN_PACKING_raw;
+    if (packed && floats) tern_matmul_panels(w, a, y, ld, n / w->cell->R, n / w->cell->R + 1, m, m + 1);
+    else (packed ? tern_tile_scalar : w->cell->tile)(w, NULL, n, 1, a, m, m + 1, y + n, ld);
 }
 
 static void whole(const tern_matrix *w, const tern_act *a, float *y, size_t ld, size_t from, size_t to, size_t m, size_t end)
@@ -121,10 +126,9 @@ static uint64_t second_stage(const tern_weight *w, const tern_act *a, const tern
             found += end - at;
             continue;
         }
-        for (size_t n = at; n < end; n++) {
+        for (size_t n = at; n < end; n++) row[n] = near[n - at] ? row[n] : -INFINITY;
+        for (size_t n = at; n < end; n++)
             if (near[n - at]) exact_row(&w->m, a, m, n, y, ld);
-            else row[n] = -INFINITY;
-        }
         found += n_near;
     }
     for (int32_t i = 0; i < top->n_must; i++) {
