@@ -92,7 +92,7 @@ int main(int argc, char **argv)
     }
     value[4] = (tern_value_info){ .parent = -1, .offset = at };
     at += (tern_cpu_aux_bytes(&node) + 63) & ~(size_t)63;
-    size_t own = (tern_cpu_private_bytes(&node) + 63) & ~(size_t)63;
+    size_t own = (tern_cpu_private_bytes(NULL, &node) + 63) & ~(size_t)63;
     tern_plan plan = { .rows_max = batch, .n_nodes = 1, .n_values = 5, .node = &node, .value = value, .thread_offset = at, .thread_bytes = own };
     uint8_t *scratch = tern_memory_alloc(&tern_allocator_default, at + own * (size_t)threads);
     int32_t *position = TERN_NEW(&arena, int32_t, (size_t)batch);

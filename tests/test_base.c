@@ -9,6 +9,8 @@
 #include "base/text.h"
 
 #include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 /* Known answers: Salmon et al.'s Random123 distribution, kat_vectors, philox4x32 10. */
@@ -139,6 +141,48 @@ static void add_range(void *arg, size_t begin, size_t end)
     for (size_t i = begin; i < end; i++) seen[i]++;
 }
 
+/* Shares one after another without barriers: pieces of share k go up by one, whoever takes them and however late some come. */
+enum { SHARES = 60, PIECES = 500 };
+typedef struct shares { tern_pool *pool; uint64_t seed; atomic_uchar taken[SHARES][PIECES]; } shares;
+
+static size_t pieces_of(size_t k) { return k % 9 == 0 ? k % 2 : (k * 37) % PIECES; }
+
+static void take_all(void *arg, int i, int n)
+{
+    shares  *s = arg;
+    tern_rng rng = { .seed = s->seed, .stream = (uint64_t)i };
+    for (size_t k = 0; k < SHARES; k++) {
+        tern_share share;
+        size_t begin, end, pieces = pieces_of(k);
+        if (tern_rng_below(&rng, 40) == 0) sched_yield();
+        tern_share_open(&share, s->pool, i, n, pieces, k % 5 != 0);
+        while (tern_share_take(&share, &begin, &end))
+            for (size_t x = begin; x < end; x++) {
+                atomic_fetch_add(&s->taken[k][x], 1);
+                if (tern_rng_below(&rng, 400) == 0) sched_yield();
+            }
+    }
+}
+
+TEST(shares_are_taken_once)
+{
+    tern_error err;
+    static shares s;
+    s.seed = test_seed();
+    for (int threads = 1; threads <= 11; threads += threads < 4 ? 1 : 7) {
+        OK(tern_pool_open(threads, NULL, &s.pool, &err));
+        memset(s.taken, 0, sizeof s.taken);
+        for (int r = 1; r <= 40; r++, s.seed++) {
+            tern_pool_run(s.pool, take_all, &s);
+            for (size_t k = 0; k < SHARES; k++)
+                for (size_t x = 0; x < PIECES; x++)
+                    CHECK_MSG(s.taken[k][x] == (x < pieces_of(k) ? r : 0), "%d threads, run %d: piece %zu of share %zu was taken %d times", threads, r,
+                              x, k, s.taken[k][x]);
+        }
+        tern_pool_close(s.pool);
+    }
+}
+
 TEST(pool_runs_everyone)
 {
     tern_error err;
@@ -165,7 +209,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(philox_known_answers), cmocka_unit_test(arena_rewinds), cmocka_unit_test(half_round_trip),
         cmocka_unit_test(utf8), cmocka_unit_test(cursor_stays_inside), cmocka_unit_test(output_replaces_only_on_commit),
-        cmocka_unit_test(pool_runs_everyone),
+        cmocka_unit_test(pool_runs_everyone), cmocka_unit_test(shares_are_taken_once),
     };
     return RUN(tests);
 }

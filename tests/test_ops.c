@@ -42,7 +42,8 @@ static tern_value rig_value(rig *g, int32_t C)
 
 static void rig_finish(rig *g)
 {
-    size_t aux = tern_cpu_aux_bytes(&g->node), own = (tern_cpu_private_bytes(&g->node) + 63) & ~(size_t)63;
+    g->plan = (tern_plan){ .rows_max = g->batch.rows, .value = g->value };
+    size_t aux = tern_cpu_aux_bytes(&g->node), own = (tern_cpu_private_bytes(&g->plan, &g->node) + 63) & ~(size_t)63;
     if (aux) {
         g->node.aux = g->n_values;
         g->value[g->n_values++] = (tern_value_info){ .parent = -1, .offset = g->bytes };

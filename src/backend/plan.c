@@ -3,7 +3,7 @@
  * Memory is planned by liveness: a value's bytes are free again behind its last reader. Slots of equal life do not
  * overlap; first fit over offsets, in order of creation, which for straight-line transformers stays within a few
  * rows of the optimum. An in-place op takes its first input's slot when nothing reads that input later. */
-#include "backend/plan.h"
+#include "backend/builder.h"
 
 #include "base/error.h"
 #include "base/limits.h"
@@ -11,17 +11,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-struct tern_builder {
-    tern_arena *arena;
-    int32_t rows_max, wants_max, context;
-    int     threads;
-    tern_error error;
-    size_t  n_nodes, n_values, room_nodes, room_values;
-    tern_node       *node;
-    tern_value_info *value;
-    tern_value logits, hidden;
-};
 
 static const struct { const char *name; bool inplace; } ops[TERN_OP_COUNT] = {
 #define TERN_OP(id, in) [TERN_OP_##id] = { #id, in },
@@ -33,7 +22,8 @@ tern_builder *tern_builder_new(tern_arena *arena, int32_t rows_max, int32_t want
 {
     tern_builder *b = TERN_NEW(arena, tern_builder, 1);
     if (!b) return NULL;
-    *b = (tern_builder){ .arena = arena, .rows_max = rows_max, .wants_max = wants_max, .threads = threads, .logits = -1, .hidden = -1 };
+    *b = (tern_builder){ .arena = arena, .rows_max = rows_max, .wants_max = wants_max, .threads = threads,
+                          .fusions = ~(uint32_t)0, .logits = -1, .hidden = -1 };
     return b;
 }
 
@@ -63,7 +53,7 @@ static void *more(tern_builder *b, void *old, size_t n, size_t *room, size_t siz
     return p;
 }
 
-static tern_value new_value(tern_builder *b, tern_rows rows, int32_t C)
+tern_value tern_builder_value(tern_builder *b, tern_rows rows, int32_t C)
 {
     if (b->error.code != TERN_OK) return -1;
     void *p = more(b, b->value, b->n_values, &b->room_values, sizeof *b->value);
@@ -111,7 +101,7 @@ static bool same_shape(tern_builder *b, tern_op op, tern_value x, tern_value y)
 static tern_value embed(tern_builder *b, tern_op op, const tern_weight *table)
 {
     if (b->error.code != TERN_OK) return -1;
-    tern_value out = new_value(b, TERN_ROWS_ALL, (int32_t)table->m.K);
+    tern_value out = tern_builder_value(b, TERN_ROWS_ALL, (int32_t)table->m.K);
     tern_node *n = new_node(b, op, -1, -1, -1, out);
     if (!n) return -1;
     n->w = table;
@@ -123,6 +113,7 @@ tern_value tern_embed_position(tern_builder *b, const tern_weight *table) { retu
 
 void    tern_builder_set_context(tern_builder *b, int32_t tokens) { b->context = tokens; }
 int32_t tern_builder_context(const tern_builder *b) { return b->context; }
+void    tern_builder_set_fusions(tern_builder *b, uint32_t fusions) { b->fusions = fusions; }
 
 /* The quantized form of x in this layout, made once and shared by all products that read it. */
 static tern_value quantized(tern_builder *b, tern_value x, tern_act_kind kind)
@@ -132,7 +123,7 @@ static tern_value quantized(tern_builder *b, tern_value x, tern_act_kind kind)
         if (n->op == TERN_OP_quantize && n->in[0] == x && n->u.quantize.kind == kind) return n->out;
         if (n->out == x) break;
     }
-    tern_value out = new_value(b, b->value[x].rows, b->value[x].C);
+    tern_value out = tern_builder_value(b, b->value[x].rows, b->value[x].C);
     if (out < 0) return -1;
     b->value[out].act = kind;
     tern_node *n = new_node(b, TERN_OP_quantize, x, -1, -1, out);
@@ -158,7 +149,7 @@ static tern_value product(tern_builder *b, tern_op op, tern_value x, const tern_
         x = quantized(b, x, kind);
         if (x < 0) return -1;
     }
-    tern_value out = new_value(b, b->value[x].rows, (int32_t)w->m.N);
+    tern_value out = tern_builder_value(b, b->value[x].rows, (int32_t)w->m.N);
     tern_node *n = new_node(b, op, x, -1, -1, out);
     if (!n) return -1;
     n->w = w;
@@ -201,7 +192,7 @@ static tern_value norm(tern_builder *b, tern_op op, tern_value x, const float *w
         tern_builder_fail(b, TERN_ERR_ARG, "norm of groups of %d in %d columns", D, b->value[x].C);
         return -1;
     }
-    tern_value out = new_value(b, b->value[x].rows, b->value[x].C);
+    tern_value out = tern_builder_value(b, b->value[x].rows, b->value[x].C);
     tern_node *n = new_node(b, op, x, -1, -1, out);
     if (!n) return -1;
     n->p[0] = w;
@@ -229,7 +220,7 @@ tern_value tern_layernorm(tern_builder *b, tern_value x, const float *w, const f
 tern_value tern_rope_table(tern_builder *b, const tern_rope_spec *spec)
 {
     if (b->error.code != TERN_OK) return -1;
-    tern_value out = new_value(b, TERN_ROWS_ALL, spec->dims);
+    tern_value out = tern_builder_value(b, TERN_ROWS_ALL, spec->dims);
     tern_node *n = new_node(b, TERN_OP_rope_table, -1, -1, -1, out);
     if (!n) return -1;
     n->u.rope.spec = *spec;
@@ -243,7 +234,7 @@ tern_value tern_rope(tern_builder *b, tern_value x, tern_value table, const tern
         tern_builder_fail(b, TERN_ERR_ARG, "rope of %d dims on %d heads of %d in %d columns", spec->dims, heads, D, b->value[x].C);
         return -1;
     }
-    tern_value out = new_value(b, b->value[x].rows, b->value[x].C);
+    tern_value out = tern_builder_value(b, b->value[x].rows, b->value[x].C);
     tern_node *n = new_node(b, TERN_OP_rope, x, table, -1, out);
     if (!n) return -1;
     n->u.rope.spec = *spec;
@@ -261,7 +252,7 @@ tern_value tern_attention(tern_builder *b, tern_value q, tern_value k, tern_valu
                           b->value[k].C, b->value[v].C);
         return -1;
     }
-    tern_value out = new_value(b, TERN_ROWS_ALL, H * D);
+    tern_value out = tern_builder_value(b, TERN_ROWS_ALL, H * D);
     tern_node *n = new_node(b, TERN_OP_attention, q, k, v, out);
     if (!n) return -1;
     n->u.attention = *spec;
@@ -271,7 +262,7 @@ tern_value tern_attention(tern_builder *b, tern_value q, tern_value k, tern_valu
 static tern_value elementwise(tern_builder *b, tern_op op, tern_value x, tern_value y, tern_node **node)
 {
     if (y >= 0 ? !same_shape(b, op, x, y) : !usable(b, x)) return -1;
-    tern_value out = new_value(b, b->value[x].rows, b->value[x].C);
+    tern_value out = tern_builder_value(b, b->value[x].rows, b->value[x].C);
     *node = new_node(b, op, x, y, -1, out);
     return *node ? out : -1;
 }
@@ -345,7 +336,7 @@ tern_value tern_columns(tern_builder *b, tern_value x, int32_t from, int32_t cou
         tern_builder_fail(b, TERN_ERR_ARG, "columns %d to %d of %d", from, from + count, b->value[x].C);
         return -1;
     }
-    tern_value out = new_value(b, b->value[x].rows, count);
+    tern_value out = tern_builder_value(b, b->value[x].rows, count);
     if (out < 0) return -1;
     tern_value_info *v = &b->value[out];
     const tern_value_info *p = &b->value[x];
@@ -360,7 +351,7 @@ tern_value tern_columns(tern_builder *b, tern_value x, int32_t from, int32_t cou
 tern_value tern_want(tern_builder *b, tern_value x)
 {
     if (!usable(b, x)) return -1;
-    tern_value out = new_value(b, TERN_ROWS_WANTED, b->value[x].C);
+    tern_value out = tern_builder_value(b, TERN_ROWS_WANTED, b->value[x].C);
     return new_node(b, TERN_OP_want, x, -1, -1, out) ? out : -1;
 }
 
@@ -400,7 +391,7 @@ static void add_aux_values(tern_builder *b)
     for (size_t i = 0; i < b->n_nodes && b->error.code == TERN_OK; i++) {
         size_t bytes = tern_cpu_aux_bytes(&b->node[i]);
         if (bytes == 0) continue;
-        tern_value v = new_value(b, TERN_ROWS_ALL, 0);
+        tern_value v = tern_builder_value(b, TERN_ROWS_ALL, 0);
         if (v < 0) return;
         b->value[v].bytes = (bytes + 63) & ~(size_t)63;
         b->node[i].aux = v;
@@ -409,6 +400,9 @@ static void add_aux_values(tern_builder *b)
 
 /* A slot: bytes [from, to), in use until node `last`. */
 typedef struct slot { size_t from, to; int32_t last; } slot;
+
+/* Live slots sorted by `from`, and where the highest ended: one for what threads share, one for a thread's own copies. */
+typedef struct space { slot *live; size_t n, total; } space;
 
 static void find_last_readers(tern_builder *b)
 {
@@ -440,45 +434,60 @@ static size_t first_gap(const slot *live, size_t n, size_t size, size_t *at)
     return n;
 }
 
-static size_t place_values(tern_builder *b, slot *live)
+static bool is_own(const tern_builder *b, const tern_node *node);
+
+/* Takes a slot for `bytes`; SIZE_MAX: too much. */
+static size_t take_slot(space *s, size_t bytes, int32_t last)
 {
-    size_t n = 0, total = 0;
+    size_t at, end, k = first_gap(s->live, s->n, bytes, &at);
+    if (bytes == SIZE_MAX || tern_add_overflow(at, bytes, &end)) return SIZE_MAX;
+    memmove(s->live + k + 1, s->live + k, (s->n - k) * sizeof *s->live);
+    s->live[k] = (slot){ at, end, last };
+    s->n++;
+    if (end > s->total) s->total = end;
+    return at;
+}
+
+/* The output of a node is live while its inputs are read: free them behind it. */
+static void free_slots(space *s, int32_t node)
+{
+    size_t kept = 0;
+    for (size_t k = 0; k < s->n; k++)
+        if (s->live[k].last > node) s->live[kept++] = s->live[k];
+    s->n = kept;
+}
+
+/* spaces[0] is shared, spaces[1] a thread's own. */
+static void place_values(tern_builder *b, space spaces[2])
+{
     for (size_t i = 0; i < b->n_nodes; i++) {
-        const tern_node *node = &b->node[i];
+        tern_node *node = &b->node[i];
         tern_value_info *out = &b->value[node->out];
         tern_value x = node->in[0];
-        if (ops[node->op].inplace && x >= 0 && b->value[x].parent < 0 && b->value[x].last == (int32_t)i && b->value[x].ld == out->ld) {
+        node->own = out->own = is_own(b, node);
+        space *s = &spaces[out->own];
+        if (ops[node->op].inplace && x >= 0 && b->value[x].parent < 0 && b->value[x].last == (int32_t)i && b->value[x].ld == out->ld &&
+            b->value[x].own == out->own) {
             out->offset = b->value[x].offset;
-            for (size_t k = 0; k < n; k++)
-                if (live[k].from == out->offset) live[k].last = out->last;
+            for (size_t k = 0; k < s->n; k++)
+                if (s->live[k].from == out->offset) s->live[k].last = out->last;
         } else {
-            size_t size = value_bytes(b, out), at, end;
-            size_t k = first_gap(live, n, size, &at);
-            if (size == SIZE_MAX || tern_add_overflow(at, size, &end)) {
+            out->offset = take_slot(s, value_bytes(b, out), out->last);
+            if (out->offset == SIZE_MAX) {
                 tern_builder_fail(b, TERN_ERR_ARG, "%d rows of %d columns are too much memory", b->rows_max, out->C);
-                return 0;
+                return;
             }
-            memmove(live + k + 1, live + k, (n - k) * sizeof *live);
-            live[k] = (slot){ at, end, out->last };
-            n++;
-            out->offset = at;
-            if (end > total) total = end;
         }
-        if (node->aux >= 0) {   /* beside everything live now; gone behind the node */
-            tern_value_info *aux = &b->value[node->aux];
-            size_t at;
-            (void)first_gap(live, n, aux->bytes, &at);
-            aux->offset = at;
-            if (at + aux->bytes > total) total = at + aux->bytes;
-        }
-        size_t kept = 0;   /* the output of a node is live while its inputs are read: free them behind it */
-        for (size_t k = 0; k < n; k++)
-            if (live[k].last > (int32_t)i) live[kept++] = live[k];
-        n = kept;
+        if (node->aux >= 0)   /* beside everything live now; gone behind the node */
+            b->value[node->aux].offset = take_slot(&spaces[0], b->value[node->aux].bytes, (int32_t)i);
+        free_slots(&spaces[0], (int32_t)i);
+        free_slots(&spaces[1], (int32_t)i);
     }
     for (size_t v = 0; v < b->n_values; v++)
-        if (b->value[v].parent >= 0) b->value[v].offset = b->value[b->value[v].parent].offset;
-    return total;
+        if (b->value[v].parent >= 0) {
+            b->value[v].offset = b->value[b->value[v].parent].offset;
+            b->value[v].own    = b->value[b->value[v].parent].own;
+        }
 }
 
 /* --- barriers --- */
@@ -493,7 +502,7 @@ static extent extent_of(const tern_builder *b, tern_value v)
 
 static bool meet(const tern_builder *b, tern_value x, tern_value y)
 {
-    if (x < 0 || y < 0) return false;
+    if (x < 0 || y < 0 || b->value[owner(b, x)].own || b->value[owner(b, y)].own) return false;   /* a thread's own is nobody else's */
     extent p = extent_of(b, x), q = extent_of(b, y);
     return p.from < q.to && q.from < p.to;
 }
@@ -509,16 +518,19 @@ static bool writes_what_is_used(const tern_builder *b, const tern_node *writer, 
     return false;
 }
 
-/* One row of a narrow value is not worth the waiting of several threads. Attention waits within itself. */
-enum { SOLO_COLUMNS = 8192 };
+/* One row of a narrow value is not worth the waiting of several threads: each makes it for itself. */
+enum { OWN_COLUMNS = 8192 };
 
-static bool is_solo(const tern_builder *b, const tern_node *node)
+static bool is_own(const tern_builder *b, const tern_node *node)
 {
-    if (b->rows_max > 1 || node->op == TERN_OP_attention || node->op == TERN_OP_linear ||
-        node->op == TERN_OP_head || node->op == TERN_OP_glu_rows || node->op == TERN_OP_linear_columns)
-        return false;
-    return node->op == TERN_OP_quantize || node->op == TERN_OP_rmsnorm || node->op == TERN_OP_layernorm ||
-           b->value[node->out].C <= SOLO_COLUMNS;
+    if (b->rows_max > 1) return false;
+    switch (node->op) {
+    case TERN_OP_quantize: case TERN_OP_rmsnorm: case TERN_OP_layernorm: return true;   /* a row that cannot be cut */
+    case TERN_OP_embed: case TERN_OP_embed_position: case TERN_OP_rope_table: case TERN_OP_rope: case TERN_OP_add: case TERN_OP_mul:
+    case TERN_OP_activate: case TERN_OP_glu: case TERN_OP_scale: case TERN_OP_softcap: case TERN_OP_want:
+        return b->value[node->out].C <= OWN_COLUMNS;
+    default: return false;
+    }
 }
 
 static void place_barriers(tern_builder *b)
@@ -526,11 +538,9 @@ static void place_barriers(tern_builder *b)
     size_t behind = 0;   /* the first node behind the last barrier */
     for (size_t i = 0; i < b->n_nodes; i++) {
         tern_node *node = &b->node[i];
-        node->solo   = is_solo(b, node);
         node->joined = true;
         for (size_t k = behind; k < i && node->joined; k++) {
             const tern_node *other = &b->node[k];
-            if (node->solo && other->solo) continue;   /* one thread does both, in order */
             node->joined = !writes_what_is_used(b, node, other) && !writes_what_is_used(b, other, node);
         }
         if (!node->joined) behind = i;
@@ -541,35 +551,39 @@ tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error 
 {
     *out = NULL;
     if (b->error.code == TERN_OK && b->logits < 0 && b->hidden < 0) tern_builder_fail(b, TERN_ERR_ARG, "a plan without output");
+    tern_fuse(b);
     add_aux_values(b);
-    tern_plan *p    = NULL;
-    slot      *live = NULL;
-    size_t     bytes = 0;
+    tern_plan *p = NULL;
+    space spaces[2] = { { 0 }, { 0 } };
     if (b->error.code == TERN_OK) {
-        p    = TERN_NEW(b->arena, tern_plan, 1);
-        live = TERN_NEW(b->arena, slot, b->n_nodes + 1);
-        if (!p || !live) tern_builder_fail(b, TERN_ERR_MEMORY, "out of memory while planning");
+        p = TERN_NEW(b->arena, tern_plan, 1);
+        spaces[0].live = TERN_NEW(b->arena, slot, 2 * b->n_nodes + 1);
+        spaces[1].live = TERN_NEW(b->arena, slot, b->n_nodes + 1);
+        if (!p || !spaces[0].live || !spaces[1].live) tern_builder_fail(b, TERN_ERR_MEMORY, "out of memory while planning");
     }
     if (b->error.code == TERN_OK) {
         find_last_readers(b);
-        bytes = place_values(b, live);
-        place_barriers(b);
+        place_values(b, spaces);
     }
     if (b->error.code != TERN_OK) {
         if (err) *err = b->error;
         return b->error.code;
     }
-    size_t own = 0;
-    for (size_t i = 0; i < b->n_nodes; i++) {
-        size_t need = tern_cpu_private_bytes(&b->node[i]);
-        if (need > own) own = need;
-    }
-    own = (own + 63) & ~(size_t)63;
+    place_barriers(b);
     *p = (tern_plan){
         .rows_max = b->rows_max, .wants_max = b->wants_max, .n_nodes = b->n_nodes, .n_values = b->n_values, .node = b->node, .value = b->value,
-        .logits = b->logits, .hidden = b->hidden,
-        .thread_offset = bytes, .thread_bytes = own, .scratch_bytes = bytes + own * (size_t)b->threads,
+        .logits = b->logits, .hidden = b->hidden, .thread_offset = spaces[0].total,
     };
+    size_t room = 0;   /* of ops, in front of each thread's copies */
+    for (size_t i = 0; i < b->n_nodes; i++) {
+        size_t need = tern_cpu_private_bytes(p, &b->node[i]);
+        if (need > room) room = need;
+    }
+    room = (room + 63) & ~(size_t)63;
+    for (size_t v = 0; v < b->n_values; v++)
+        if (b->value[v].own) b->value[v].offset += room;
+    p->thread_bytes  = room + spaces[1].total;
+    p->scratch_bytes = spaces[0].total + p->thread_bytes * (size_t)b->threads;
     *out = p;
     return TERN_OK;
 }
@@ -584,13 +598,14 @@ static tern_cpu_op *const cpu_ops[TERN_OP_COUNT] = {
 
 static void run_nodes(void *arg, int i, int n)
 {
-    const tern_run *r = arg;
-    for (size_t k = 0; k < r->plan->n_nodes; k++) {
-        const tern_node *node = &r->plan->node[k];
-        if (!node->joined) tern_pool_barrier(r->pool);
-        if (tern_run_rows(r, node->out) == 0) continue;
-        if (!node->solo) cpu_ops[node->op](r, node, i, n);
-        else if (i == 0) cpu_ops[node->op](r, node, 0, 1);
+    tern_run r = *(const tern_run *)arg;
+    r.self = i;
+    for (size_t k = 0; k < r.plan->n_nodes; k++) {
+        const tern_node *node = &r.plan->node[k];
+        if (!node->joined) tern_pool_barrier(r.pool);
+        if (tern_run_rows(&r, node->out) == 0) continue;
+        if (node->own) cpu_ops[node->op](&r, node, 0, 1);
+        else cpu_ops[node->op](&r, node, i, n);
     }
 }
 

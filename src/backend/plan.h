@@ -67,21 +67,27 @@ typedef struct tern_attention_spec {
     tern_mask mask;
 } tern_attention_spec;
 
+typedef enum tern_norm { TERN_NORM_NONE, TERN_NORM_RMS, TERN_NORM_LAYER } tern_norm;
+
+enum { TERN_JOINED = 3 };   /* matrices in one product at most: q, k, v */
+
 typedef struct tern_node {
     tern_op    op;
     tern_value in[3], out;
     tern_value aux;             /* bytes that all threads share while the op runs: tern_cpu_aux_bytes(); -1: none */
-    bool solo;                  /* too little work to share: the first thread does it                        */
+    bool own;                   /* too little work to share: every thread does it for itself, into its own copy of out */
     bool joined;                /* touches nothing of the nodes behind the last barrier: needs none before it */
     const tern_weight *w;       /* embed*, linear                                   */
-    const float       *p[2];    /* norm: weight, bias                               */
+    const tern_weight *more[TERN_JOINED - 1];   /* linear: further matrices of the same input, their columns behind w's; or up */
+    const float       *p[2];    /* norm, quantize with a norm: weight, bias          */
     union {
         struct { float eps; int32_t D; } norm;         /* D columns are normalised together */
         struct { tern_rope_spec spec; int32_t heads, D; } rope;
         tern_attention_spec attention;
         struct { tern_activation f; } activate;        /* activate, glu                     */
         struct { float s; } scale;                     /* scale, softcap                    */
-        struct { tern_act_kind kind; } quantize;
+        struct { tern_act_kind kind; tern_norm norm; float eps; } quantize;   /* norm: of the input, done first */
+        struct { bool glu; tern_activation f; } linear;   /* glu: out = f(w) * more[0], both products of the same input */
     } u;
 } tern_node;
 
@@ -94,7 +100,8 @@ typedef struct tern_value_info {
     tern_value    parent;     /* >= 0: a view of `parent` from column `column`                */
     int32_t       column;
     size_t        ld;         /* floats from row to row (of the parent for views)             */
-    size_t        offset;     /* bytes into the scratch buffer                                */
+    bool          own;        /* every thread has a copy, in its private slice                 */
+    size_t        offset;     /* bytes into the scratch buffer; own: into the private slice    */
     size_t        bytes;      /* of an op's shared bytes (aux); 0 for values                      */
     int32_t       made, last; /* node that writes it, last node that reads it (views counted) */
 } tern_value_info;
@@ -106,7 +113,7 @@ typedef struct tern_plan {
     const tern_value_info *value;
     tern_value logits, hidden;   /* outputs: (W,V) and (W,C); -1: not computed */
     size_t  scratch_bytes;       /* of one run, the threads' part included     */
-    size_t  thread_offset, thread_bytes;   /* each thread's private slice      */
+    size_t  thread_offset, thread_bytes;   /* each thread's private slice: room for ops, then copies of values */
 } tern_plan;
 
 typedef struct tern_builder tern_builder;
@@ -117,6 +124,15 @@ tern_builder *tern_builder_new(tern_arena *arena, int32_t rows_max, int32_t want
 /* Errors: ARG or UNSUPPORTED from building, MEMORY. */
 TERN_USE_RESULT tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error *err);
 int32_t tern_columns_of(const tern_builder *b, tern_value x);   /* C of a value */
+/* Which rewrites of fuse.def tern_plan_finish() applies: bits 1 << TERN_FUSE_*; all of them unless set. 0 leaves the plan as
+ * forward() emitted it. Results are the same, bit for bit. */
+typedef enum tern_fusion {
+#define TERN_FUSE(id) TERN_FUSE_##id,
+#include "backend/fuse.def"
+#undef TERN_FUSE
+    TERN_FUSE_COUNT
+} tern_fusion;
+void    tern_builder_set_fusions(tern_builder *b, uint32_t fusions);
 /* Tokens that a sequence of this plan may reach, as set before forward(); 0: unknown. Tables of positions may depend
  * on it (LongRoPE), so that all plans of an engine must be given the same. */
 void    tern_builder_set_context(tern_builder *b, int32_t tokens);
@@ -158,6 +174,7 @@ typedef struct tern_run {
     uint8_t          *scratch;   /* plan->scratch_bytes, aligned to 64                      */
     tern_pool        *pool;
     tern_unread      *unread;    /* counted by thread 0 of the ops; NULL: not counted       */
+    int               self;      /* the thread that looks, whose copies it finds: 0 for the caller */
 } tern_run;
 
 /* Rows of a value that exist in this run. */
@@ -165,34 +182,41 @@ static inline size_t tern_run_rows(const tern_run *r, tern_value v)
 {
     return (size_t)(r->plan->value[v].rows == TERN_ROWS_ALL ? r->batch->rows : r->batch->wants);
 }
+/* Private memory of thread i: plan->thread_bytes. */
+static inline uint8_t *tern_run_private(const tern_run *r, int i)
+{
+    return r->scratch + r->plan->thread_offset + (size_t)i * r->plan->thread_bytes;
+}
+/* A value's bytes, as this thread sees it. */
+static inline uint8_t *tern_run_value(const tern_run *r, tern_value v)
+{
+    const tern_value_info *i = &r->plan->value[v];
+    return (i->own ? tern_run_private(r, r->self) : r->scratch) + i->offset;
+}
 /* First element of a float value; rows are value[v].ld floats apart. */
 static inline float *tern_run_floats(const tern_run *r, tern_value v)
 {
     const tern_value_info *i = &r->plan->value[v];
-    return (float *)(void *)(r->scratch + i->offset) + (i->parent >= 0 ? i->column : 0);
+    return (float *)(void *)tern_run_value(r, v) + (i->parent >= 0 ? i->column : 0);
 }
 /* An op's shared bytes. */
 static inline uint8_t *tern_run_aux(const tern_run *r, const tern_node *node)
 {
     return r->scratch + r->plan->value[node->aux].offset;
 }
-/* Private memory of thread i: plan->thread_bytes. */
-static inline uint8_t *tern_run_private(const tern_run *r, int i)
-{
-    return r->scratch + r->plan->thread_offset + (size_t)i * r->plan->thread_bytes;
-}
 
-/* An op on the CPU: called by all n threads at once, or by one as the only one where the node is solo. A barrier
- * stands before every node that is not joined. It may call tern_pool_barrier() itself if it cannot be solo. Work is cut
- * by problem size: the result never depends on n. */
+/* An op on the CPU: called by all n threads at once, or by each as if it were the only one where the node is own. A barrier
+ * stands before every node that is not joined. It may call tern_pool_barrier() itself if it cannot be own. The result
+ * never depends on n. */
 typedef void tern_cpu_op(const tern_run *r, const tern_node *node, int i, int n);
 #define TERN_OP(id, inplace) tern_cpu_op tern_cpu_##id;
 #include "backend/ops.def"
 #undef TERN_OP
 /* Bytes of private memory that a node's op needs in each thread; 0 for most. The parts that files of ops add up: */
-size_t tern_cpu_private_bytes(const tern_node *node);
+size_t tern_cpu_private_bytes(const tern_plan *p, const tern_node *node);
 size_t tern_cpu_zeros_bytes(const tern_node *node);
 size_t tern_cpu_head_bytes(const tern_node *node);
+size_t tern_cpu_linear_bytes(const tern_plan *p, const tern_node *node);
 /* Bytes of node->aux; 0 for most. */
 size_t tern_cpu_aux_bytes(const tern_node *node);
 /* Run the whole plan in one parallel region. */

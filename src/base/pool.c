@@ -13,6 +13,17 @@
 
 enum { SPIN_NANOSECONDS = 100000 };
 
+/* What is left of a thread's part of a share: turn (24 bits), begin and end (20 bits each). The turn counts shares, so that a
+ * neighbour may take from a part whose owner has not come yet. A part whose turn is younger was all taken: nobody leaves
+ * a share before that. */
+typedef struct part {
+    _Alignas(64) atomic_uint_fast64_t left;
+    uint32_t turn;      /* shares that this thread opened */
+} part;
+
+enum { HELPERS = 8, PART_BITS = 20 };   /* threads that look into each other's parts: neighbours, for whoever looks waits for the line */
+static const uint64_t part_mask = ((uint64_t)1 << PART_BITS) - 1;
+
 typedef struct member { tern_pool *pool; int index; } member;   /* what a thread is given */
 
 struct tern_pool {
@@ -27,12 +38,12 @@ struct tern_pool {
     tern_pool_fn   *fn;
     void           *arg;
 
-    /* Each on its own line: they are written while the others are polled. */
-    _Alignas(64) atomic_uint round;       /* counts tern_pool_run calls                    */
-    _Alignas(64) atomic_int  running;     /* members that have not finished this round     */
-    _Alignas(64) atomic_int  waiting;     /* members inside the barrier                    */
-    _Alignas(64) atomic_uint generation;  /* counts barriers passed                        */
-    _Alignas(64) atomic_int  sleepers;    /* threads inside pthread_cond_wait              */
+    /* Each on its own line: they are written while the others are polled. Both count in their upper half, so that
+     * one wait serves both. */
+    _Alignas(64) atomic_uint_fast64_t round;     /* tern_pool_run calls                                            */
+    _Alignas(64) atomic_uint_fast64_t barrier;   /* barriers passed; lower half: members that wait in this one     */
+    _Alignas(64) atomic_int  sleepers;           /* threads inside pthread_cond_wait                               */
+    part      *part;                             /* (threads)                                                      */
     atomic_bool stop;
 };
 
@@ -57,14 +68,20 @@ static inline void relax(void)
 #endif
 }
 
-/* Wait until *a differs from `old`: spin briefly, then sleep on `cond`. */
-static void wait_change(tern_pool *p, atomic_uint *a, unsigned old, pthread_cond_t *cond)
+static inline uint32_t turn_of(atomic_uint_fast64_t *a, memory_order order) { return (uint32_t)(atomic_load_explicit(a, order) >> 32); }
+
+/* Wait until the upper half of *a differs from `old`: spin briefly, then sleep on `cond`. */
+static void wait_change(tern_pool *p, atomic_uint_fast64_t *a, uint32_t old, pthread_cond_t *cond)
 {
     if (p->spin) {
+        for (int i = 0; i < 256; i++) {   /* a few microseconds: most waits end here, and the clock is not asked */
+            if (turn_of(a, memory_order_acquire) != old) return;
+            relax();
+        }
         int64_t end = tern_clock_ns() + SPIN_NANOSECONDS;
         do {
             for (int i = 0; i < 64; i++) {
-                if (atomic_load_explicit(a, memory_order_acquire) != old) return;
+                if (turn_of(a, memory_order_acquire) != old) return;
                 relax();
             }
         } while (tern_clock_ns() < end);
@@ -72,7 +89,7 @@ static void wait_change(tern_pool *p, atomic_uint *a, unsigned old, pthread_cond
     pthread_mutex_lock(&p->lock);
     /* seq_cst: the waker changes *a first and looks at sleepers second; we do the reverse. */
     atomic_fetch_add(&p->sleepers, 1);
-    while (atomic_load(a) == old) pthread_cond_wait(cond, &p->lock);
+    while (turn_of(a, memory_order_seq_cst) == old) pthread_cond_wait(cond, &p->lock);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->lock);
 }
@@ -86,24 +103,74 @@ static void wake(tern_pool *p, pthread_cond_t *cond)
     }
 }
 
+/* The last to arrive turns the count over: arrivals and the release are one cache line. */
 void tern_pool_barrier(tern_pool *p)
 {
     if (p->threads == 1) return;
-    unsigned g = atomic_load(&p->generation);
-    if (atomic_fetch_add(&p->waiting, 1) == p->threads - 1) {
-        atomic_store(&p->waiting, 0);
-        atomic_fetch_add(&p->generation, 1);
+    uint64_t before = atomic_fetch_add(&p->barrier, 1);
+    uint32_t turn = (uint32_t)(before >> 32);
+    if ((uint32_t)before == (uint32_t)p->threads - 1) {
+        atomic_store(&p->barrier, (uint64_t)(uint32_t)(turn + 1) << 32);
         wake(p, &p->arrived);
     } else {
-        wait_change(p, &p->generation, g, &p->arrived);
+        wait_change(p, &p->barrier, turn, &p->arrived);
     }
+}
+
+/* --- shares --- */
+
+static uint64_t part_of(uint32_t turn, size_t begin, size_t end)
+{
+    return (uint64_t)turn << 2 * PART_BITS | (uint64_t)begin << PART_BITS | end;
+}
+
+void tern_share_open(tern_share *s, tern_pool *p, int i, int n, size_t n_pieces, bool help)
+{
+    *s = (tern_share){ .pool = p, .i = i, .n = n, .first = i / HELPERS * HELPERS, .pieces = n_pieces };
+    if (n == 1 || !help || n_pieces > part_mask) return;   /* no members: a part is taken whole */
+    s->members = n - s->first < HELPERS ? n - s->first : HELPERS;
+    s->turn    = ++p->part[i].turn & 0xffffff;
+}
+
+bool tern_share_take(tern_share *s, size_t *begin, size_t *end)
+{
+    if (s->members == 0) {
+        *begin = s->pieces * (size_t)s->i / (size_t)s->n;
+        *end   = s->pieces * ((size_t)s->i + 1) / (size_t)s->n;
+        return s->turn_of++ == 0 && *begin < *end;
+    }
+    for (; s->turn_of < s->members; s->turn_of++) {
+        const int whose = s->first + (s->i - s->first + s->turn_of) % s->members;
+        const bool mine = whose == s->i;
+        atomic_uint_fast64_t *left = &s->pool->part[whose].left;
+        uint64_t old = atomic_load_explicit(left, memory_order_relaxed);
+        for (;;) {
+            size_t   b = old >> PART_BITS & part_mask, e = old & part_mask;
+            uint32_t behind = (s->turn - (uint32_t)(old >> 2 * PART_BITS)) & 0xffffff;
+            if (behind >> 23) break;   /* its owner is at a later share */
+            if (behind) {              /* nobody has touched it yet */
+                b = s->pieces * (size_t)whose / (size_t)s->n;
+                e = s->pieces * ((size_t)whose + 1) / (size_t)s->n;
+            }
+            if (b >= e && !(mine && behind)) break;   /* the owner keeps the turn of an empty part young, too */
+            size_t k = (e - b + 3) / 4;
+            *begin = mine ? b : e - k;
+            *end   = mine ? b + k : e;
+            if (!atomic_compare_exchange_weak_explicit(left, &old, mine ? part_of(s->turn, b + k, e) : part_of(s->turn, b, e - k),
+                                                       memory_order_relaxed, memory_order_relaxed))
+                continue;
+            if (k > 0) return true;
+            break;
+        }
+    }
+    return false;
 }
 
 static void *work_loop(void *arg)
 {
     const member *m = arg;
     tern_pool *p    = m->pool;
-    unsigned   seen = 0;
+    uint32_t   seen = 0;
     for (;;) {
         wait_change(p, &p->round, seen, &p->work);
         if (atomic_load(&p->stop)) return NULL;
@@ -118,7 +185,7 @@ void tern_pool_run(tern_pool *p, tern_pool_fn *fn, void *arg)
     p->fn  = fn;
     p->arg = arg;
     if (p->threads > 1) {
-        atomic_fetch_add(&p->round, 1);
+        atomic_fetch_add(&p->round, (uint64_t)1 << 32);
         wake(p, &p->work);
     }
     fn(arg, 0, p->threads);
@@ -161,6 +228,12 @@ tern_status tern_pool_open(int threads, const tern_allocator *mem, tern_pool **o
     tern_pool *p = tern_memory_alloc(mem, sizeof *p);
     if (!p) return tern_fail(err, TERN_ERR_MEMORY, "out of memory while starting %d threads", threads);
     memset(p, 0, sizeof *p);
+    p->part = tern_memory_alloc(mem, (size_t)threads * sizeof *p->part);
+    if (!p->part) {
+        tern_memory_free(mem, p, sizeof *p);
+        return tern_fail(err, TERN_ERR_MEMORY, "out of memory while starting %d threads", threads);
+    }
+    memset(p->part, 0, (size_t)threads * sizeof *p->part);
     p->mem     = mem;
     p->threads = threads;
     p->spin    = threads <= cpus;
@@ -185,12 +258,13 @@ void tern_pool_close(tern_pool *p)
 {
     if (!p) return;
     atomic_store(&p->stop, true);
-    atomic_fetch_add(&p->round, 1);
+    atomic_fetch_add(&p->round, (uint64_t)1 << 32);
     wake(p, &p->work);
     for (int i = 1; i <= p->started; i++) pthread_join(p->thread[i], NULL);
     pthread_cond_destroy(&p->arrived);
     pthread_cond_destroy(&p->work);
     pthread_mutex_destroy(&p->lock);
+    tern_memory_free(p->mem, p->part, (size_t)p->threads * sizeof *p->part);
     tern_memory_free(p->mem, p, sizeof *p);
 }
 

@@ -1,7 +1,7 @@
 /* The thread pool: a fixed set of threads that run one function together.
  *
- * Members spin for at most 20 microseconds, then sleep; they never spin when there are more of them than
- * processors. Work is cut by problem size, never by thread count, so results do not depend on it. */
+ * Members spin for at most 100 microseconds, then sleep; they never spin when there are more of them than
+ * processors. How work is cut never shows in a result. */
 #ifndef TERN_BASE_POOL_H
 #define TERN_BASE_POOL_H
 
@@ -20,6 +20,19 @@ int  tern_cpu_count(void);            /* processors that this process may use */
 typedef void tern_pool_fn(void *arg, int i, int n);
 void tern_pool_run(tern_pool *p, tern_pool_fn *fn, void *arg);
 void tern_pool_barrier(tern_pool *p);
+
+/* Pieces [0,n_pieces) shared out among the threads of one tern_pool_run, every member opening it: each takes from the front of
+ * an equal part of its own, larger runs first, then from the back of its neighbours' parts, until nothing is left. Who
+ * takes what differs from run to run, so no result may depend on it. help = false, the same for all members: parts are not
+ * divided, for pieces so small that looking after each other costs more than waiting. */
+typedef struct tern_share {
+    tern_pool *pool;
+    int        i, n, first, members, turn_of;   /* threads [first, first + members) help each other; turn_of: of them, whose part */
+    uint32_t   turn;
+    size_t     pieces;
+} tern_share;
+void tern_share_open(tern_share *s, tern_pool *p, int i, int n, size_t n_pieces, bool help);
+bool tern_share_take(tern_share *s, size_t *begin, size_t *end);   /* false: all is taken */
 
 /* Run fn(arg, begin, end) over [0, n) in pieces of `grain`, handed out as threads become free. */
 typedef void tern_range_fn(void *arg, size_t begin, size_t end);

@@ -64,6 +64,24 @@ void tern_act_place(tern_act *a, tern_act_kind kind, size_t M, size_t K, void *m
     if (kind != TERN_ACT_none && kind != TERN_ACT_convert) carve(a, kind == TERN_ACT_a8_fives && M <= FIVES_TABLE_ROWS ? M : 0, memory);
 }
 
+tern_act tern_act_from(const tern_act *a, size_t m)
+{
+    tern_act r = *a;
+    r.M -= m;
+    if (a->f) r.f += m * a->ldf;
+    if (a->q) r.q += m * a->ldq;
+    if (a->d) r.d += m;
+    if (a->sum) r.sum += m;
+    if (a->sum8) r.sum8 += m;
+    if (a->sum128) r.sum128 += m;
+    if (a->total) r.total += m;
+    if (a->sum16) r.sum16 += 2 * m;
+    if (a->sum32) r.sum32 += 2 * m;
+    if (a->off16) r.off16 += m;
+    if (a->h) r.h += m * a->ldh;
+    return r;   /* table: of so few rows that m is 0 */
+}
+
 /* Largest magnitude as bits: integers order the magnitudes of floats, and a NaN is above infinity, so the maximum is
  * exact in any order and finds what is not finite. */
 static uint32_t absmax_bits(const float *x, size_t n)

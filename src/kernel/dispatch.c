@@ -65,7 +65,7 @@ size_t tern_panel_bytes(const tern_cell *c, size_t K)
 
 /* Activation rows that stay in the second-level cache while panels pass: 384 KiB of its usual 1 MiB or more, and
  * never fewer than a tile's block. Tiles of floats pass 256 columns of all rows at a time. */
-static size_t rows_at_once(const tern_act *a)
+size_t tern_matmul_rows(const tern_act *a)
 {
     if (a->kind == TERN_ACT_none || a->kind == TERN_ACT_bf16) return 256;
     size_t rows = ((size_t)384 << 10) / (a->ldq + 1) & ~(size_t)7;
@@ -76,7 +76,7 @@ void tern_matmul_panels(const tern_matrix *w, const tern_act *a, float *y, size_
                         size_t panel_begin, size_t panel_end, size_t m_begin, size_t m_end)
 {
     const tern_cell *c = w->cell;
-    const size_t R = c->R, size = tern_panel_bytes(c, w->K), step = rows_at_once(a);
+    const size_t R = c->R, size = tern_panel_bytes(c, w->K), step = tern_matmul_rows(a);
     tern_tile_fn *tile = c->packing != TERN_PACKING_raw && !w->panels ? tern_tile_scalar : c->tile;
     for (size_t m = m_begin; m < m_end; m += step) {
         size_t top = m_end - m < step ? m_end : m + step;

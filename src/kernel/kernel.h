@@ -88,6 +88,9 @@ static inline int8_t *tern_act_code(const tern_act *a, size_t m, size_t k)
     return tern_act_row(a, m) + k / 4 * 4 * tern_act_block(a, m) + k % 4;
 }
 
+/* The rows of a from m on, a multiple of 8. */
+tern_act tern_act_from(const tern_act *a, size_t m);
+
 /* Bytes that M rows take, a multiple of 64; 0 for kind none. */
 size_t tern_act_size(tern_act_kind kind, size_t M, size_t K);
 /* Point a's arrays into `memory` (tern_act_size bytes, aligned to 64; NULL for kind none: then set f and ldf). */
@@ -157,6 +160,9 @@ uint32_t tern_panel_layout(void);
  * panels but that has none (panels == NULL) is computed from its raw rows, slowly, with the same result. */
 void tern_matmul_panels(const tern_matrix *w, const tern_act *a, float *y, size_t ldy,
                         size_t panel_begin, size_t panel_end, size_t m_begin, size_t m_end);
+
+/* Rows of activations that should pass together for the sake of a core's cache, a multiple of 8. */
+size_t tern_matmul_rows(const tern_act *a);
 
 /* The whole product from the raw rows by the scalar specification (reference.c). */
 void tern_reference_matmul(const tern_matrix *w, const tern_act *a, float *y, size_t ldy);

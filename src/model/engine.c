@@ -19,7 +19,7 @@ struct tern_engine {
     tern_arena   arena;
     tern_pool   *pool;
     tern_state   state;
-    bool         has_state;
+    bool         has_state, unfused;
     int32_t      n_sequences, n_batch, n_wants, n_plans;
     int          threads;
     tern_sequence *sequence;          /* (n_sequences) */
@@ -59,6 +59,7 @@ static tern_status make_plan(tern_engine *e, int32_t rows, int32_t context, tern
     tern_builder *b = tern_builder_new(&e->arena, rows, wants, e->threads);
     if (!b) return tern_fail(err, TERN_ERR_MEMORY, "out of memory while planning");
     tern_builder_set_context(b, context);
+    if (e->unfused) tern_builder_set_fusions(b, 0);
     e->model->arch->forward(b, e->model);
     const tern_plan *p;
     tern_status st = tern_plan_finish(b, &p, err);
@@ -85,7 +86,8 @@ tern_status tern_engine_open(const tern_model *m, const tern_engine_options *opt
         tern_arena_clear(&boot);
         return tern_fail(err, TERN_ERR_MEMORY, "out of memory while opening an engine");
     }
-    *e = (tern_engine){ .model = m, .mem = mem, .arena = boot, .n_sequences = o.n_sequences, .n_batch = o.n_batch, .n_wants = o.n_wants };
+    *e = (tern_engine){ .model = m, .mem = mem, .arena = boot, .n_sequences = o.n_sequences, .n_batch = o.n_batch, .n_wants = o.n_wants,
+                        .unfused = o.unfused };
 
     TERN_TRY(tern_pool_open(threads_for(m, o.threads), mem, &e->pool, err));
     e->threads = tern_pool_threads(e->pool);
@@ -138,7 +140,7 @@ tern_status tern_engine_bytes(const tern_model *m, const tern_engine_options *op
 {
     tern_status st = TERN_OK;
     tern_engine_options o = with_defaults(options);
-    tern_engine e = { .model = m, .n_wants = o.n_wants };
+    tern_engine e = { .model = m, .n_wants = o.n_wants, .unfused = o.unfused };
     int32_t pages = pages_for(&o);
     if (m->vocabulary_only) return tern_fail(err, TERN_ERR_ARG, "'%s' was opened for its vocabulary only", m->source->path);
     size_t  cache = tern_state_bytes(m->config.L, m->config.K, m->config.D, o.type_k, o.type_v, pages);

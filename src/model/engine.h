@@ -18,6 +18,7 @@ typedef struct tern_engine_options {
     int32_t n_wants;       /* rows of one step that may want logits.  0: 64 */
     int32_t threads;       /* 0: all, or one for a model that fits a core's cache */
     tern_type type_k, type_v;   /* f32, f16, q8_0                           */
+    bool unfused;          /* plans as forward() emits them, to compare with */
     const tern_allocator *mem;
 } tern_engine_options;
 

@@ -76,11 +76,11 @@ static room room_at(const tern_attention_spec *a, uint8_t *memory, size_t *bytes
     return (room){ part[0], part[1], part[2], (tern_query_block *)(void *)part[3], part[4], part[5], part[6], part[7], part[8], part[9] };
 }
 
-size_t tern_cpu_private_bytes(const tern_node *node)
+size_t tern_cpu_private_bytes(const tern_plan *p, const tern_node *node)
 {
     size_t bytes = 0;
     if (node->op == TERN_OP_attention) (void)room_at(&node->u.attention, NULL, &bytes);
-    else bytes = tern_cpu_zeros_bytes(node) + tern_cpu_head_bytes(node);
+    else bytes = tern_cpu_linear_bytes(p, node) + tern_cpu_zeros_bytes(node) + tern_cpu_head_bytes(node);   /* all but one are 0 */
     return bytes;
 }
 

@@ -57,7 +57,7 @@ static tern_act operand(const tern_run *r, tern_value v)
 {
     const tern_value_info *x = &r->plan->value[v];
     tern_act a;
-    tern_act_place(&a, x->act, tern_run_rows(r, v), (size_t)x->C, r->scratch + x->offset);
+    tern_act_place(&a, x->act, tern_run_rows(r, v), (size_t)x->C, tern_run_value(r, v));
     if (x->act == TERN_ACT_none) {
         a.f   = tern_run_floats(r, v);
         a.ldf = x->ld;
