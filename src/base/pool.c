@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/memory.h"
+#include "base/topology.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -19,6 +20,7 @@ enum { SPIN_NANOSECONDS = 100000 };
 typedef struct part {
     _Alignas(64) atomic_uint_fast64_t left;
     uint32_t turn;      /* shares that this thread opened */
+    _Alignas(64) atomic_uint_fast64_t barrier;   /* of the eight threads from this one on, as the pool's */
 } part;
 
 enum { HELPERS = 8, PART_BITS = 20 };   /* threads that look into each other's parts: neighbours, for whoever looks waits for the line */
@@ -58,6 +60,14 @@ int tern_cpu_count(void)
     return n > 0 ? (int)n : 1;
 }
 
+
+int tern_pool_default(void)
+{
+    tern_topology t;
+    tern_topology_of_process(&t);
+    int n = t.known && t.cores > 0 ? t.cores : tern_cpu_count();
+    return n < TERN_MAX_THREADS ? n : TERN_MAX_THREADS;
+}
 
 static inline void relax(void)
 {
@@ -103,18 +113,38 @@ static void wake(tern_pool *p, pthread_cond_t *cond)
     }
 }
 
-/* The last to arrive turns the count over: arrivals and the release are one cache line. */
+static _Thread_local int self;   /* which member of its pool runs here */
+
+/* True for the last of n: the others then still wait, and it must open() what they wait at. */
+static bool arrive(tern_pool *p, atomic_uint_fast64_t *a, int n)
+{
+    uint64_t before = atomic_fetch_add(a, 1);
+    if ((uint32_t)before == (uint32_t)n - 1) return true;
+    wait_change(p, a, (uint32_t)(before >> 32), &p->arrived);
+    return false;
+}
+
+/* Turn the count over: arrivals and the release are one cache line. */
+static void open_up(tern_pool *p, atomic_uint_fast64_t *a)
+{
+    atomic_store(a, (uint64_t)(turn_of(a, memory_order_relaxed) + 1) << 32);
+    wake(p, &p->arrived);
+}
+
+/* A line goes from one that arrives to the next, so many threads meet in eights first. */
 void tern_pool_barrier(tern_pool *p)
 {
-    if (p->threads == 1) return;
-    uint64_t before = atomic_fetch_add(&p->barrier, 1);
-    uint32_t turn = (uint32_t)(before >> 32);
-    if ((uint32_t)before == (uint32_t)p->threads - 1) {
-        atomic_store(&p->barrier, (uint64_t)(uint32_t)(turn + 1) << 32);
-        wake(p, &p->arrived);
-    } else {
-        wait_change(p, &p->barrier, turn, &p->arrived);
+    const int n = p->threads;
+    if (n == 1) return;
+    if (n <= HELPERS) {
+        if (arrive(p, &p->barrier, n)) open_up(p, &p->barrier);
+        return;
     }
+    const int first = self / HELPERS * HELPERS, members = n - first < HELPERS ? n - first : HELPERS;
+    atomic_uint_fast64_t *mine = &p->part[first].barrier;
+    if (!arrive(p, mine, members)) return;
+    if (arrive(p, &p->barrier, (n + HELPERS - 1) / HELPERS)) open_up(p, &p->barrier);
+    open_up(p, mine);
 }
 
 /* --- shares --- */
@@ -171,6 +201,7 @@ static void *work_loop(void *arg)
     const member *m = arg;
     tern_pool *p    = m->pool;
     uint32_t   seen = 0;
+    self = m->index;
     for (;;) {
         wait_change(p, &p->round, seen, &p->work);
         if (atomic_load(&p->stop)) return NULL;
@@ -188,8 +219,11 @@ void tern_pool_run(tern_pool *p, tern_pool_fn *fn, void *arg)
         atomic_fetch_add(&p->round, (uint64_t)1 << 32);
         wake(p, &p->work);
     }
+    int before = self;   /* the caller may work for another pool */
+    self = 0;
     fn(arg, 0, p->threads);
     tern_pool_barrier(p);   /* all have returned: fn and arg may go */
+    self = before;
 }
 
 typedef struct range_job {
@@ -216,6 +250,23 @@ void tern_pool_for(tern_pool *p, size_t n, size_t grain, tern_range_fn *fn, void
     tern_pool_run(p, run_ranges, &j);
 }
 
+/* Keep the threads that were started, not the caller's, where the topology wants them. A refusal changes nothing. */
+static void settle(const tern_pool *p)
+{
+    tern_topology t;
+    int at[64];
+    if (p->threads == 1) return;
+    tern_topology_of_process(&t);
+    for (int i = 1; i < p->threads; i++) {
+        int n = tern_topology_place(&t, i, p->threads, at, (int)TERN_COUNT(at));
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        for (int k = 0; k < n; k++)
+            if (at[k] < CPU_SETSIZE) CPU_SET(at[k], &set);
+        if (n > 0) (void)pthread_setaffinity_np(p->thread[i], sizeof set, &set);
+    }
+}
+
 tern_status tern_pool_open(int threads, const tern_allocator *mem, tern_pool **out, tern_error *err)
 {
     *out = NULL;
@@ -223,7 +274,7 @@ tern_status tern_pool_open(int threads, const tern_allocator *mem, tern_pool **o
         return tern_fail(err, TERN_ERR_ARG, "%d threads asked for, 1 to %d are possible", threads, TERN_MAX_THREADS);
     mem = tern_allocator_or_default(mem);
     int cpus = tern_cpu_count();
-    if (threads == 0) threads = cpus < TERN_MAX_THREADS ? cpus : TERN_MAX_THREADS;
+    if (threads == 0) threads = tern_pool_default();
 
     tern_pool *p = tern_memory_alloc(mem, sizeof *p);
     if (!p) return tern_fail(err, TERN_ERR_MEMORY, "out of memory while starting %d threads", threads);
@@ -250,6 +301,7 @@ tern_status tern_pool_open(int threads, const tern_allocator *mem, tern_pool **o
         }
         p->started = i;
     }
+    settle(p);
     *out = p;
     return TERN_OK;
 }

@@ -9,11 +9,13 @@
 
 typedef struct tern_pool tern_pool;
 
-/* threads: 0 takes the processors that this process may use. The caller is one of the threads. */
+/* threads: 0 takes a thread for every core that this process may use. The caller is one of the threads. Others stay on their
+ * core where tern_topology_place() has one for them. */
 TERN_USE_RESULT tern_status tern_pool_open(int threads, const tern_allocator *mem, tern_pool **out, tern_error *err);
 void tern_pool_close(tern_pool *p);   /* NULL is fine */
 int  tern_pool_threads(const tern_pool *p);
 int  tern_cpu_count(void);            /* processors that this process may use */
+int  tern_pool_default(void);         /* threads that 0 stands for: cores, for two threads of a core share what products need */
 
 /* Run fn(arg, i, n) for i = 0..n-1 on all n threads at once; returns when all have.
  * One caller at a time. Inside, tern_pool_barrier() may be called, by every member equally often. */

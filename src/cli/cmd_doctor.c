@@ -3,6 +3,7 @@
 
 #include "base/cpu.h"
 #include "base/pool.h"
+#include "base/topology.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -34,12 +35,26 @@ static const struct { const char *name, *use; bool there; } optional[] = {
 #endif
 };
 
+static void print_topology(const tern_topology *t)
+{
+    int place[1];
+    if (!t->known) {
+        printf("topology    unknown: /sys tells nothing, every processor counts as a core\n");
+        return;
+    }
+    printf("topology    %d processor%s%s, %d core%s, %d package%s, %d memory node%s; threads are %s\n", t->n, t->n == 1 ? "" : "s",
+           t->whole ? "" : " of those online", t->cores, t->cores == 1 ? "" : "s", t->packages, t->packages == 1 ? "" : "s", t->nodes,
+           t->nodes == 1 ? "" : "s", tern_topology_place(t, 0, t->cores, place, 1) ? "kept on their cores" : "not bound to processors");
+}
+
 static int run(tern_cli *c)
 {
     char cpu[256];
+    static tern_topology topology;
     struct utsname u;
     if (uname(&u) != 0) memset(&u, 0, sizeof u);
     processor_name(cpu, sizeof cpu);
+    tern_topology_of_process(&topology);
     if (c->common.json) {
         json_t *levels = json_object(), *libraries = json_object(), *kernels = json_object();
         tern_kernel_choice k;
@@ -48,10 +63,13 @@ static int run(tern_cli *c)
         for (int i = 0; i < TERN_ISA_COUNT; i++) json_object_set_new(levels, tern_isa_name[i], json_boolean(tern_isa_supported((tern_isa)i)));
         for (size_t i = 0; i < TERN_COUNT(optional); i++) json_object_set_new(libraries, optional[i].name, json_boolean(optional[i].there));
         json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:s,s:o,s:o,s:o}", "version", tern_version(), "system", u.sysname,
-                              "machine", u.machine, "processor", cpu, "threads", tern_cpu_count(),
+                              "machine", u.machine, "processor", cpu, "threads", tern_pool_default(),
                               "memory_bytes", (json_int_t)tern_memory_line("MemTotal"),
                               "memory_available_bytes", (json_int_t)tern_memory_line("MemAvailable"),
                               "level", tern_isa_name[tern_isa_best()], "levels", levels, "kernels", kernels, "libraries", libraries);
+        if (j)
+            json_object_set_new(j, "topology", json_pack("{s:b,s:i,s:i,s:i,s:i}", "known", topology.known, "processors", topology.n, "cores",
+                                                         topology.cores, "packages", topology.packages, "nodes", topology.nodes));
         if (!j) return tern_cli_failf(c, "out of memory");
         json_dumpf(j, stdout, JSON_INDENT(2));
         putchar('\n');
@@ -59,8 +77,9 @@ static int run(tern_cli *c)
         return tern_cli_finish(c);
     }
     printf("tern        %s\nsystem      %s %s, %s\nprocessor   %s\nthreads     %d\nmemory      %s, %s available\n", tern_version(),
-           u.sysname, u.release, u.machine, cpu, tern_cpu_count(), tern_show_bytes(tern_memory_line("MemTotal")),
+           u.sysname, u.release, u.machine, cpu, tern_pool_default(), tern_show_bytes(tern_memory_line("MemTotal")),
            tern_show_bytes(tern_memory_line("MemAvailable")));
+    print_topology(&topology);
     printf("kernels    ");
     for (int i = 0; i < TERN_ISA_COUNT; i++)
         if (tern_isa_enabled((tern_isa)i)) printf(" %s", tern_isa_name[i]);
@@ -89,8 +108,8 @@ const tern_command tern_command_doctor = {
     .name = "doctor",
     .summary = "what this machine and this build offer",
     .about = "Prints the processor's instruction-set levels for which kernels exist, which of them multiplies the\n"
-             "matrices of each storage type (for one token and for a prompt alike), threads, memory, and which\n"
-             "optional libraries this build has.",
+             "matrices of each storage type (for one token and for a prompt alike), threads, the topology of\n"
+             "processors, memory, and which optional libraries this build has.",
     .example = "tern doctor",
     .reports = true,
     .run = run,

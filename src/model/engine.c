@@ -147,7 +147,7 @@ tern_status tern_engine_bytes(const tern_model *m, const tern_engine_options *op
     if (cache == SIZE_MAX) return tern_fail(err, TERN_ERR_MEMORY, "a cache of %d tokens is larger than any memory", o.n_tokens);
     tern_arena_init(&e.arena, tern_allocator_or_default(o.mem), 0);
     e.threads = threads_for(m, o.threads);
-    if (e.threads == 0) e.threads = tern_cpu_count();
+    if (e.threads == 0) e.threads = tern_pool_default();
     TERN_TRY(make_plan(&e, 1, o.n_tokens, err));
     if (o.n_batch > 1) TERN_TRY(make_plan(&e, o.n_batch, o.n_tokens, err));
     *out = (uint64_t)cache + e.scratch_bytes + e.arena.total;
