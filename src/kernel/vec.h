@@ -54,6 +54,14 @@ typedef struct tern_vec_ops {
     void (*weigh_q8_0)(float *o, const float *p, size_t ldp, size_t R, const void *v, size_t n, size_t D, const void *ahead);
     /* y = y * a + x * b as fma(y, a, x * b) */
     void (*blend)(float *y, float a, const float *x, float b, size_t n);
+
+    /* --- backward: from dy, the gradient of the result; rows of n. dx, dgate and dup may be dy or the input that they are
+     * the gradient of. dw and db are added to, or NULL. rotate's is rotate with the sine negated --- */
+    void (*grad_activate)(float *dx, const float *x, const float *dy, tern_activation f, size_t n);
+    void (*grad_glu)(float *dgate, float *dup, const float *gate, const float *up, const float *dy, tern_activation f, size_t n);
+    void (*grad_softcap)(float *dx, const float *y, const float *dy, float cap, size_t n);   /* y: the result, capped */
+    void (*grad_rmsnorm)(float *dx, float *dw, const float *x, const float *w, const float *dy, float eps, size_t n);
+    void (*grad_layernorm)(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, float eps, size_t n);
 } tern_vec_ops;
 
 /* The table of the highest enabled level. */

@@ -22,6 +22,7 @@
 #include "quant/block.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* Tiles are loops over constant counts: unrolled into registers only where they are inlined. */
@@ -496,9 +497,13 @@ static void weigh_q8_0(float *o, const float *p, size_t ldp, size_t R, const voi
     weigh(o, p, ldp, R, values, n, D, CACHE_Q8_0, ahead);
 }
 
+#include "kernel/vec_grad.h"
+
 #define TERN_VEC_TABLE {                                                                                         \
     .load_f16 = load_f16, .store_f16 = store_f16, .add = add, .mul = mul, .scale = scale, .softcap = softcap,    \
     .activate = activate, .glu = glu, .exp = exponential, .rmsnorm = rmsnorm, .layernorm = layernorm,            \
     .rotate = rotate, .scores_f32 = scores_f32, .scores_f16 = scores_f16, .scores_q8_0 = scores_q8_0,            \
     .softmax = softmax, .weigh_f32 = weigh_f32, .weigh_f16 = weigh_f16, .weigh_q8_0 = weigh_q8_0, .blend = blend, \
+    .grad_activate = grad_activate, .grad_glu = grad_glu, .grad_softcap = grad_softcap,                          \
+    .grad_rmsnorm = grad_rmsnorm, .grad_layernorm = grad_layernorm,                                              \
 }
