@@ -1,9 +1,10 @@
-"""Makes train.bin: what optimizers and schedules give elsewhere. Needs torch 2.15, transformers 5.24, numpy.
+"""Makes train.bin: what optimizers and schedules give elsewhere. Needs torch 2.15, transformers 5.24, tensorboard 2.21, numpy.
 
 Records of a 24-byte name, a uint64 size, and that many bytes. Optimizers: parameters `init`, six steps of `grads`, float32,
 and the parameters afterwards as `optim.<name>`. Schedules: the factor of every step as `sched.<name>`, float64.
 torch.optim does SGD, Adam, AdamW, Adafactor and Muon (its Newton-Schulz iterations in float64 in place of bfloat16); Lion,
-Sophia and the 8-bit AdamW are written here from their papers, in float64 but for the 8-bit codes."""
+Sophia and the 8-bit AdamW are written here from their papers, in float64 but for the 8-bit codes. `events`: an event file by
+tensorboard's own writer and messages."""
 import math, struct, sys
 import numpy as np, torch
 import torch.optim._muon as muon
@@ -157,4 +158,17 @@ stepped("one_cycle", lambda o: L.OneCycleLR(o, max_lr=1.0, total_steps=100))
 stepped("exponential", lambda o: L.ExponentialLR(o, gamma=0.97), 10)
 p = lambda t: 1 - max(0, t - 10) / 90
 record("sched.two_stage", np.array([(t + 1) / 10 if t < 10 else p(t) if t < 50 else 2 / 3 * p(t) for t in range(100)], np.float64).tobytes())
+# --- an event file ---
+import io
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+file = io.BytesIO()
+writer = RecordWriter(file)
+for event in (Event(wall_time=1732400000.25, step=0, file_version="brain.Event:2"),
+              Event(wall_time=1732400001.5, step=301, session_log=SessionLog(status=SessionLog.START)),
+              Event(wall_time=1732400002.5, step=100000, summary=Summary(value=[Summary.Value(tag="loss", simple_value=3.25),
+                    Summary.Value(tag="a/" + "long" * 40, simple_value=-1e-9)]))):
+    writer.write(event.SerializeToString())
+record("events", file.getvalue())
 open(sys.argv[1] if len(sys.argv) > 1 else "train.bin", "wb").write(b"".join(out))
