@@ -60,6 +60,11 @@ typedef struct tern_vec_ops {
     void (*grad_activate)(float *dx, const float *x, const float *dy, tern_activation f, size_t n);
     void (*grad_glu)(float *dgate, float *dup, const float *gate, const float *up, const float *dy, tern_activation f, size_t n);
     void (*grad_softcap)(float *dx, const float *y, const float *dy, float cap, size_t n);   /* y: the result, capped */
+    /* of p = s / l, where s = e^(x - m) (n) and l their sum: dx_j = s_j (d_j - sum_i s_i d_i / l), with d the gradient of p
+     * divided by l; dx is d. n a multiple of 16 */
+    void (*grad_softmax)(float *d, const float *s, float l, size_t n);
+    /* o[j*D + d] += p[r*ldp + j] * x[r*D + d], r ascending in [0, R), one FMA each, for j in [0, n); D a multiple of 16 */
+    void (*spread_f32)(float *o, const float *p, size_t ldp, size_t n, const float *x, size_t R, size_t D);
     void (*grad_rmsnorm)(float *dx, float *dw, const float *x, const float *w, const float *dy, float eps, size_t n);
     void (*grad_layernorm)(float *dx, float *dw, float *db, const float *x, const float *w, const float *dy, float eps, size_t n);
 } tern_vec_ops;

@@ -505,5 +505,6 @@ static void weigh_q8_0(float *o, const float *p, size_t ldp, size_t R, const voi
     .rotate = rotate, .scores_f32 = scores_f32, .scores_f16 = scores_f16, .scores_q8_0 = scores_q8_0,            \
     .softmax = softmax, .weigh_f32 = weigh_f32, .weigh_f16 = weigh_f16, .weigh_q8_0 = weigh_q8_0, .blend = blend, \
     .grad_activate = grad_activate, .grad_glu = grad_glu, .grad_softcap = grad_softcap,                          \
-    .grad_rmsnorm = grad_rmsnorm, .grad_layernorm = grad_layernorm,                                              \
+    .grad_softmax = grad_softmax, .spread_f32 = spread_f32, .grad_rmsnorm = grad_rmsnorm,                        \
+    .grad_layernorm = grad_layernorm,                                                                            \
 }

@@ -78,6 +78,53 @@ static void grad_softcap(float *y, const float *a, const float *b, float cap, si
     EACH_PAIR(l_mul(b_, l_fma(l_mul(a_, a_), inverse, one)));
 }
 
+/* --- attention --- */
+
+static void grad_softmax(float *d, const float *s, float l, size_t n)
+{
+    lanes sum = l_set(0);
+    for (size_t j = 0; j < n; j += TERN_LANES) sum = l_fma(l_load(s + j), l_load(d + j), sum);
+    lanes mean = l_set(l_fold(sum) / l);
+    for (size_t j = 0; j < n; j += TERN_LANES) l_store(d + j, l_mul(l_load(s + j), l_sub(l_load(d + j), mean)));
+}
+
+/* J keys and W sixteens of columns in registers through all R rows. */
+INLINE void spread_tile(float *o, const float *p, size_t ldp, const float *x, size_t R, size_t D, size_t J, size_t W)
+{
+    lanes sum[TILE_ROWS][2];
+    for (size_t j = 0; j < J; j++)
+        for (size_t w = 0; w < W; w++) sum[j][w] = l_load(o + j * D + w * TERN_LANES);
+    for (size_t r = 0; r < R; r++) {
+        lanes t[2];
+        for (size_t w = 0; w < W; w++) t[w] = l_load(x + r * D + w * TERN_LANES);
+        for (size_t j = 0; j < J; j++) {
+            lanes a = l_set(p[r * ldp + j]);
+            for (size_t w = 0; w < W; w++) sum[j][w] = l_fma(a, t[w], sum[j][w]);
+        }
+    }
+    for (size_t j = 0; j < J; j++)
+        for (size_t w = 0; w < W; w++) l_store(o + j * D + w * TERN_LANES, sum[j][w]);
+}
+
+static void spread_f32(float *o, const float *p, size_t ldp, size_t n, const float *x, size_t R, size_t D)
+{
+    size_t d = 0;
+    for (; d + TILE_LANES * TERN_LANES <= D; d += TILE_LANES * TERN_LANES)
+        for (size_t j = 0; j < n; j += TILE_ROWS) {
+#define TILE(rows) spread_tile(o + j * D + d, p + j, ldp, x + d, R, D, rows, TILE_LANES)
+            BY_ROWS(FEWER(n - j), TILE)
+#undef TILE
+        }
+    for (; d < D; d += TERN_LANES)
+        for (size_t j = 0; j < n; j += TILE_ROWS) {
+#define TILE(rows) spread_tile(o + j * D + d, p + j, ldp, x + d, R, D, rows, 1)
+            BY_ROWS(FEWER(n - j), TILE)
+#undef TILE
+        }
+}
+
+/* --- norms --- */
+
 /* With r = 1 / sqrt(mean(x^2) + eps), g = w dy:  dx = r (g - x r^2 mean(g x)),  dw = dy x r. */
 static void grad_rmsnorm(float *dx, float *dw, const float *x, const float *w, const float *dy, float eps, size_t n)
 {
