@@ -2,6 +2,7 @@
 . "$(dirname "$0")/lib.sh"
 
 MODEL=$SOURCE/tests/golden/models/llama
+MAKE=$(dirname "$TERN")/bench/make_model
 
 run 0 convert "$MODEL" "$WORK/m.gguf"
 printed "$WORK/m.gguf: 21 tensors"
@@ -38,11 +39,11 @@ run 0 quantize "$WORK/m.gguf" q5_1 "$WORK/t1.gguf" -t 1
 run 0 quantize "$WORK/m.gguf" q5_1 "$WORK/t3.gguf" -t 3
 cmp -s "$WORK/t1.gguf" "$WORK/t3.gguf" || bad "1 and 3 threads wrote different files"
 
-refused 1 "choose another name" convert "$WORK/m.gguf" "$WORK/m.gguf"
-refused 1 "type 'q4_2' is unknown; known are f32 f16" quantize "$WORK/m.gguf" q4_2 "$WORK/x.gguf"
-refused 1 "the head's type 'huge' is no storage type" quantize "$WORK/m.gguf" q4_0 "$WORK/x.gguf" --head huge
-refused 1 "is a directory" convert "$WORK/m.gguf" "$WORK"
-refused 1 "alignment 48" convert "$WORK/m.gguf" "$WORK/x.gguf" --alignment 48
+refused 2 "choose another name" convert "$WORK/m.gguf" "$WORK/m.gguf"
+refused 2 "type 'q4_2' is unknown; known are f32 f16" quantize "$WORK/m.gguf" q4_2 "$WORK/x.gguf"
+refused 2 "the head's type 'huge' is no storage type" quantize "$WORK/m.gguf" q4_0 "$WORK/x.gguf" --head huge
+refused 2 "is a directory" convert "$WORK/m.gguf" "$WORK"
+refused 2 "alignment 48" convert "$WORK/m.gguf" "$WORK/x.gguf" --alignment 48
 refused 2 "missing operand" quantize "$WORK/m.gguf" q4_0
 refused 1 "$WORK/none" convert "$WORK/none" "$WORK/x.gguf"
 # the rename would put the file in a link's place: /dev/stdout is one, too
@@ -75,4 +76,23 @@ printed "it cannot be run: there is no tensor 'output_norm.weight'"
 [ ! -e "$WORK/x.gguf" ] || bad "a refused conversion left a file"
 [ -z "$(ls "$WORK"/*.tmp-* 2>/dev/null)" ] || bad "temporary files are left: $(ls "$WORK")"
 
+
+# an input that becomes shorter while it is read: a line, and nothing of the output is left
+if [ -x "$MAKE" ]; then
+    "$MAKE" stories-15m f32 "$WORK/long.gguf" || bad "make_model"
+    for try in 1 2 3 4 5; do   # a conversion may be over before its input is cut
+        cp "$WORK/long.gguf" "$WORK/cut.gguf"
+        "$TERN" quantize -q "$WORK/cut.gguf" q3_k "$WORK/lost.gguf" 2>"$WORK/err" &
+        pid=$!
+        until ls "$WORK"/lost.gguf* >/dev/null 2>&1 || ! kill -0 $pid 2>/dev/null; do :; done
+        truncate -s 4096 "$WORK/cut.gguf"
+        wait $pid
+        code=$?
+        [ $code != 0 ] && break
+        rm -f "$WORK/lost.gguf"
+    done
+    checks=$((checks + 1))
+    [ $code = 1 ] && grep -q "became shorter" "$WORK/err" || bad "an input cut while it is read: code $code, $(cat "$WORK/err")"
+    [ -z "$(ls "$WORK"/lost.gguf* 2>/dev/null)" ] || bad "left of a conversion whose input was cut: $(ls "$WORK"/lost.gguf*)"
+fi
 finish

@@ -31,6 +31,13 @@ refused 1 "512" detokenize $T 512
 run 0 convert "$D/stories260K.bin" "$WORK/known.gguf"
 perl -0777 -pe 's/(general\.architecture.{12})llama/$1lhama/s' "$WORK/known.gguf" >"$WORK/unknown.gguf"
 refused 1 "architecture 'lhama' is unknown" run -m "$WORK/unknown.gguf" Once
+run 0 info --tensors --metadata "$WORK/unknown.gguf"
+printed "architecture  lhama"
+printed "blk.4.ffn_up.weight"
+printed "llama.context_length"
+printed "tern cannot run it: architecture 'lhama' is unknown; known are llama, qwen2"
+run 0 info --json "$WORK/unknown.gguf"
+printed '"refused": "architecture'
 run 0 tokenize -m "$WORK/unknown.gguf" 'Once upon a time'
 [ "$(cat "$WORK/out")" = "403 407 261 378" ] || bad "ids of an unknown model: $(cat "$WORK/out")"
 run 0 detokenize -m "$WORK/unknown.gguf" 403 407 261 378

@@ -535,9 +535,32 @@ TEST(cost_of_a_bad_file)
         tern_source_close(s);
         fprintf(stderr, "array of type %u: status %d, %zu MiB for a file of %zu MiB, %.1f ms\n", item_type[i], (int)st, m.most >> 20, b.n >> 20, ms);
         CHECK(m.most <= 2 * b.n + (64 << 20) + 65536 && m.now == 0);
-        CHECK(st == TERN_OK || (st == TERN_ERR_FORMAT && strstr(err.message, "bytes of memory")));
+        CHECK(st == TERN_OK || (st == TERN_ERR_FORMAT && strstr(err.message, item_type[i] == 9 ? "arrays in an array" : "bytes of memory")));
         free(b.p);
     }
+    /* inner arrays are counted in the whole file: the last of these is one too many */
+    bytes inner = gguf_header(3, 0, 2);
+    for (int e = 0; e < 2; e++) {
+        put_text(&inner, e ? "b" : "a"), put_u32(&inner, 9), put_u32(&inner, 9), put_u64(&inner, TERN_MAX_ARRAYS / 2 + (unsigned)e);
+        for (int i = 0; i < TERN_MAX_ARRAYS / 2 + e; i++) put_u32(&inner, 4), put_u64(&inner, 0);
+    }
+    expect(TERN_SOURCE_GGUF, "x.gguf", inner.p, inner.n, TERN_ERR_FORMAT, "metadata 'b' has 32769 arrays in an array, at most 65536 of a file are read");
+    free(inner.p);
+    /* a header of safetensors with one tensor too many */
+    bytes header = { 0 };
+    put_u64(&header, 0);
+    for (int i = 0; i <= TERN_MAX_TENSORS; i++) {
+        char one[80];
+        int  n = snprintf(one, sizeof one, "%s\"t%d\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}", i ? "," : "{", i);
+        put(&header, one, (size_t)n);
+    }
+    put(&header, "}", 1);
+    uint64_t json = header.n - 8;
+    memcpy(header.p, &json, 8);
+    int64_t from = tern_clock_ns();
+    expect(TERN_SOURCE_HF, "x.safetensors", header.p, header.n, TERN_ERR_FORMAT, "it has more than 131072 tensors");
+    fprintf(stderr, "%d tensors of safetensors: refused after %.1f ms\n", TERN_MAX_TENSORS, (double)(tern_clock_ns() - from) * 1e-6);
+    free(header.p);
     /* as many tensors as there may be, and the last one is named as the first */
     bytes many = gguf_header(3, TERN_MAX_TENSORS, 0);
     many.p = realloc(many.p, (size_t)TERN_MAX_TENSORS * 64);
@@ -554,7 +577,7 @@ TEST(cost_of_a_bad_file)
     memset(many.p + many.n, 0, data + 32);
     many.n += data + 32;
     int64_t began = tern_clock_ns();
-    expect(TERN_SOURCE_GGUF, "x.gguf", many.p, many.n, TERN_ERR_FORMAT, "tensors 0 and 262143 are both named '00000000'");
+    expect(TERN_SOURCE_GGUF, "x.gguf", many.p, many.n, TERN_ERR_FORMAT, "tensors 0 and 131071 are both named '00000000'");
     fprintf(stderr, "%d tensors: refused after %.1f ms\n", TERN_MAX_TENSORS, (double)(tern_clock_ns() - began) * 1e-6);
     free(many.p);
     /* a header that promises as much as it may */

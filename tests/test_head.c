@@ -88,12 +88,10 @@ static void engine(void **state)
             for (size_t k = 0; k < TERN_COUNT(tops); k++) {
                 scores(m, 1, 1, &tops[k], first);
                 check_scores(first, want, &tops[k], kinds[i].stage);
-                for (int threads = 2; threads <= 3; threads++)
-                    for (int pass = 1; pass <= 2; pass++) {
-                        scores(m, threads, pass, &tops[k], got);
-                        check_scores(got, want, &tops[k], kinds[i].stage);
-                        CHECK_SAME_BITS(got, first, T * TINY_V);
-                    }
+                scores(m, 1, 2, &tops[k], got);   /* in pairs */
+                CHECK_SAME_BITS(got, first, T * TINY_V);
+                scores(m, 2 + (int)(k + i) % 2, 1 + (int)k % 2, &tops[k], got);   /* few: threads wait long on a busy machine */
+                CHECK_SAME_BITS(got, first, T * TINY_V);
             }
             tern_model_close(m);
             tern_model_close(plain);
@@ -111,13 +109,13 @@ static bool note(void *user, int32_t id)
     return t->n < 256;
 }
 
-static tern_unread generate(const tern_model *m, const tern_sample_options *o, int max, text *out)
+static tern_unread generate(const tern_model *m, int threads, const tern_sample_options *o, int max, text *out)
 {
     static const int32_t prompt[] = { 1, 5, 9 };
     tern_error    err;
     tern_session *s;
     out->n = 0;
-    OK(tern_session_open(m, &(tern_session_options){ .threads = 2, .n_context = 300 }, &s, &err));
+    OK(tern_session_open(m, &(tern_session_options){ .threads = threads, .n_context = 300 }, &s, &err));
     OK(tern_generate(s, prompt, 3, &(tern_generate_options){ .sample = *o, .max_tokens = max, .ignore_eos = true, .on_token = note, .user = out }, NULL, &err));
     tern_unread u = tern_session_unread(s);
     tern_session_close(s);
@@ -142,8 +140,8 @@ static void compare_texts(const char *path, const char *stage, int max, double m
     tern_model *plain = open_model(path, NULL), *m = open_model(path, stage);
     for (size_t i = 0; i < TERN_COUNT(ways); i++) {
         text want, got;
-        generate(plain, &ways[i], max, &want);
-        tern_unread u = generate(m, &ways[i], max, &got);
+        generate(plain, 1, &ways[i], max, &want);
+        tern_unread u = generate(m, i == 1 ? 2 : 1, &ways[i], max, &got);
         CHECK_MSG(want.n == max && want.n == got.n && memcmp(want.id, got.id, (size_t)want.n * sizeof *want.id) == 0, "%s, stage %s: way %zu of sampling gives another text", path, stage, i);
         CHECK((u.head > 0) == (i < 6));
         if (u.head) fprintf(stderr, "stage %s, way %zu: %.2f %% of the rows scored again\n", stage, i, 100.0 * (double)u.head_read / (double)u.head);

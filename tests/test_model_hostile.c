@@ -260,6 +260,18 @@ TEST(unknown_architectures_are_answered_with_the_known_ones)
     put("model.gguf", file, n);
     refuses(inside("model.gguf"), TERN_ERR_UNSUPPORTED, "architecture 'klama' is unknown; known are llama");
     free(file);
+
+    /* it can be looked into all the same, and nothing else */
+    tern_error  err;
+    tern_model *m;
+    uint64_t    need;
+    OK(tern_model_open(inside("model.gguf"), &(tern_model_options){ .vocabulary_only = true }, &m, &err));
+    const tern_model_info i = tern_model_describe(m);
+    CHECK(strcmp(i.architecture, "klama") == 0 && strstr(i.refused, "architecture 'klama' is unknown") && i.tensors == 21 && i.layers == 0);
+    CHECK(tern_run_bytes(m, NULL, &need, &err) == TERN_ERR_UNSUPPORTED && strstr(err.message, "'klama' is unknown"));
+    tern_session *s;
+    CHECK(tern_session_open(m, NULL, &s, &err) == TERN_ERR_ARG && s == NULL);
+    tern_model_close(m);
 }
 
 /* The older spelling of config.json gives the same scores as the newer one. */

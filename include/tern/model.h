@@ -33,7 +33,7 @@ typedef struct tern_model_options {
                                      second copy of their up and down matrices                             */
     bool        fives;            /* hold ternary codes five to a byte where the processor has AVX-512 VBMI: a fifth less memory to read,
                                      same bits */
-    bool        vocabulary_only;  /* read no weights: tokenizing and info only                            */
+    bool        vocabulary_only;  /* read no weights: tokenizing and info only; of unknown architectures, too (see refused) */
     tern_sidecar_use sidecar;     /* packed weights beside the model.  0: use them when they are there    */
     tern_progress_fn *progress;   /* may be NULL                                                          */
     tern_log_fn      *log;        /* may be NULL                                                          */
@@ -74,6 +74,8 @@ typedef struct tern_model_info {
     const char *dominant_type;  /* storage type of most weights, "q4_k"                         */
     size_t   tensors;
     bool     has_tokenizer, has_template;
+    const char *refused;        /* why it cannot be run ("architecture 'x' is unknown; known are ..."), "" when it can: only a model
+                                   that was opened with vocabulary_only can be such a one; numbers of its shape are then 0 */
 } tern_model_info;
 tern_model_info tern_model_describe(const tern_model *m);
 

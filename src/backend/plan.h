@@ -199,6 +199,18 @@ static inline float *tern_run_floats(const tern_run *r, tern_value v)
     const tern_value_info *i = &r->plan->value[v];
     return (float *)(void *)tern_run_value(r, v) + (i->parent >= 0 ? i->column : 0);
 }
+/* The operand of a product that reads value v: quantized where it lies, or the floats themselves. */
+static inline tern_act tern_run_act(const tern_run *r, tern_value v)
+{
+    const tern_value_info *i = &r->plan->value[v];
+    tern_act a;
+    tern_act_place(&a, i->act, tern_run_rows(r, v), (size_t)i->C, tern_run_value(r, v));
+    if (i->act == TERN_ACT_none) {
+        a.f   = tern_run_floats(r, v);
+        a.ldf = i->ld;
+    }
+    return a;
+}
 /* An op's shared bytes. */
 static inline uint8_t *tern_run_aux(const tern_run *r, const tern_node *node)
 {

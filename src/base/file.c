@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,7 +13,34 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OUT_BUFFER = 1 << 18, SUFFIX = 40 };   /* SUFFIX: bytes behind a path that make it a temporary's */
+enum { OUT_BUFFER = 1 << 18, SUFFIX = 40, TEMPORARIES = 1024 };   /* SUFFIX: bytes behind a path that make it a temporary's */
+
+/* Paths of the temporaries that exist, for a process that must end at once; one beyond the last place is not known there. */
+static _Atomic(char *) temporaries[TEMPORARIES];
+
+static void remember(char *path)
+{
+    for (int i = 0; i < TEMPORARIES; i++) {
+        char *none = NULL;
+        if (atomic_compare_exchange_strong(&temporaries[i], &none, path)) return;
+    }
+}
+
+static void forget(char *path)
+{
+    for (int i = 0; i < TEMPORARIES; i++) {
+        char *here = path;
+        if (atomic_compare_exchange_strong(&temporaries[i], &here, NULL)) return;
+    }
+}
+
+void tern_out_abandon(void)
+{
+    for (int i = 0; i < TEMPORARIES; i++) {
+        char *path = atomic_load(&temporaries[i]);
+        if (path) unlink(path);
+    }
+}
 
 static uint64_t stamp_of(const struct stat *sb)
 {
@@ -129,7 +157,10 @@ static void out_release(tern_out *o)
 {
     if (o->fd > 0) close(o->fd);
     if (o->path) tern_memory_free(o->mem, o->path, strlen(o->path) + 1);
-    if (o->temporary) tern_memory_free(o->mem, o->temporary, o->temporary_size);
+    if (o->temporary) {
+        forget(o->temporary);
+        tern_memory_free(o->mem, o->temporary, o->temporary_size);
+    }
     tern_memory_free(o->mem, o->buffer, OUT_BUFFER);
     o->path = o->temporary = NULL;
     o->buffer = NULL;
@@ -169,6 +200,7 @@ tern_status tern_out_open(const char *path, const tern_allocator *mem, tern_out 
         out_release(out);
         return st;
     }
+    remember(out->temporary);
     return TERN_OK;
 }
 

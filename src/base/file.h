@@ -54,5 +54,7 @@ void tern_out_patch(tern_out *o, uint64_t offset, const void *data, size_t size)
 TERN_USE_RESULT tern_status tern_out_commit(tern_out *o, tern_error *err);
 /* Close and delete the temporary. Harmless after commit and on an all-zero struct. */
 void tern_out_abort(tern_out *o);
+/* Delete the temporaries of all that is open, for a process that must end at once: may be called from a signal's handler. */
+void tern_out_abandon(void);
 
 #endif

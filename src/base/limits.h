@@ -5,14 +5,15 @@
 
 enum {
     TERN_MAX_DIMS          = 4,          /* dimensions of a tensor                         */
-    TERN_MAX_TENSORS       = 1 << 18,    /* tensors of one model                           */
+    TERN_MAX_TENSORS       = 1 << 17,    /* tensors of one model; published ones stay below 100,000 */
     TERN_MAX_METADATA      = 1 << 16,    /* metadata entries of one file                   */
     TERN_MAX_KEY           = 1 << 16,    /* bytes of a metadata key or a tensor name       */
     TERN_MAX_SHARDS        = 1 << 14,    /* files of one split model                       */
     TERN_MIN_SHARD         = 1 << 14,    /* bytes of a file that a model is split into     */
     TERN_MAX_SHARDS_MADE   = 1000,       /* files that a model is split into               */
     TERN_MAX_ARRAY_DEPTH   = 4,          /* arrays in arrays, in GGUF metadata             */
-    TERN_MAX_VOCAB         = 1 << 24,    /* tokens of a vocabulary                         */
+    TERN_MAX_ARRAYS        = 1 << 16,    /* such inner arrays of one file; known files have none */
+    TERN_MAX_VOCAB         = 1 << 20,    /* tokens of a vocabulary; the largest published ones stay below */
     TERN_MAX_TOKEN_BYTES   = 1 << 16,    /* bytes of one token                             */
     TERN_MAX_GROWTH        = 64,         /* normalised text is at most so many times as long, and 64 KiB more */
     TERN_MAX_LAYERS        = 1 << 14,

@@ -70,6 +70,7 @@ bool tern_cli_given(const tern_cli *c, const char *name);
 
 /* --- endings: one line on standard error, "tern run: cannot open 'x': no such file" --- */
 int tern_cli_fail(const tern_cli *c, const tern_error *err);            /* 1, or 130 when cancelled */
+int tern_cli_refuse(const tern_cli *c, const tern_error *err);          /* the same, but 2 when an option or operand is wrong (ARG) */
 int tern_cli_failf(const tern_cli *c, const char *fmt, ...) TERN_PRINTF(2, 3);   /* 1 */
 int tern_cli_usage(const tern_cli *c, const char *fmt, ...) TERN_PRINTF(2, 3);   /* 2, and where the help is */
 /* Flush standard output: 0, or 1 with a line when it could not be written. */

@@ -200,7 +200,7 @@ static int run(tern_cli *c)
     }
     if (st == TERN_OK && !c->common.json && !energy) printf("energy: not readable here\n");
     json_decref(all);
-    return st == TERN_OK ? tern_cli_finish(c) : tern_cli_fail(c, &err);
+    return st == TERN_OK ? tern_cli_finish(c) : tern_cli_refuse(c, &err);
 }
 
 const tern_command tern_command_bench = {

@@ -102,8 +102,9 @@ static int print_json(tern_cli *c, const tern_model *m, const info_options *o, u
     size_t      n_contexts = contexts(m, context);
     share       s[SHARES];
     uint64_t    elements = parameters(s, count_types(m, s));
-    json_t *all = json_pack("{s:s,s:s,s:s,s:s,s:I,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:I,s:I,s:s,s:b,s:b,s:I,s:i}",
-        "path", i.path, "format", i.format, "architecture", i.architecture, "name", i.name, "parameters", (json_int_t)elements,
+    json_t *name = tern_json_text(i.name, strlen(i.name)), *architecture = tern_json_text(i.architecture, strlen(i.architecture));
+    json_t *all = json_pack("{s:s,s:s,s:o,s:o,s:I,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:I,s:I,s:s,s:b,s:b,s:I,s:i}",
+        "path", i.path, "format", i.format, "architecture", architecture, "name", name, "parameters", (json_int_t)elements,
         "layers", i.layers, "width", i.width, "feed_forward", i.feed_forward, "heads", i.heads, "kv_heads", i.kv_heads,
         "head_width", i.head_width, "vocabulary", i.vocab, "context", i.context, "window", i.window, "file_bytes", (json_int_t)i.file_bytes,
         "weight_bytes", (json_int_t)i.weight_bytes,
@@ -125,6 +126,7 @@ static int print_json(tern_cli *c, const tern_model *m, const info_options *o, u
     if (i.sidecar[0])
         json_object_set_new(all, "sidecar", json_pack("{s:o,s:I,s:b,s:s}", "path", tern_json_text(i.sidecar, strlen(i.sidecar)), "bytes",
                                                       (json_int_t)i.sidecar_bytes, "fresh", i.sidecar_fresh, "refused", i.sidecar_refused));
+    if (i.refused[0]) json_object_set_new(all, "refused", tern_json_text(i.refused, strlen(i.refused)));
     json_object_set_new(all, "memory", fits);
     json_object_set_new(all, "tensors", tensors);
     json_object_set_new(all, "metadata", metadata);
@@ -144,8 +146,12 @@ static void print_model(const tern_model *m)
     tern_print_text(i.name, 0);
     printf("%s%s\n", i.name[0] ? " in " : "", i.path);
     printf("format        %s, %s\n", i.format, tern_show_bytes(i.file_bytes));
-    printf("architecture  %s: %d layers, width %d, feed-forward %d, %d heads of %d (%d for keys and values)\n", i.architecture, i.layers,
-           i.width, i.feed_forward, i.heads, i.head_width, i.kv_heads);
+    printf("architecture  ");
+    tern_print_text(i.architecture, 0);
+    if (!i.refused[0])
+        printf(": %d layers, width %d, feed-forward %d, %d heads of %d (%d for keys and values)", i.layers, i.width, i.feed_forward, i.heads,
+               i.head_width, i.kv_heads);
+    putchar('\n');
     double p = (double)parameters(s, n);
     printf("parameters    %.4g %s\n", p >= 1e9 ? p / 1e9 : p >= 1e6 ? p / 1e6 : p / 1e3, p >= 1e9 ? "billion" : p >= 1e6 ? "million" : "thousand");
     printf("vocabulary    %d tokens", i.vocab);
@@ -153,9 +159,10 @@ static void print_model(const tern_model *m)
         const tern_tokenizer *t = tern_model_tokenizer(m);
         printf(", %s%s%s", tern_tokenizer_model(t), *tern_tokenizer_pre(t) ? " " : "", tern_tokenizer_pre(t));
     }
-    printf("%s\ncontext       %d tokens", i.has_tokenizer ? "" : ", no tokenizer: pass --tokenizer FILE", i.context);
-    if (i.window) printf(", sliding window %d", i.window);
-    printf("\ntemplate      %s\ntensors       %zu, %s\n", i.has_template ? "yes" : "no", i.tensors,
+    printf("%s\n", i.has_tokenizer ? "" : ", no tokenizer: pass --tokenizer FILE");
+    if (!i.refused[0]) printf("context       %d tokens%s", i.context, i.window ? "" : "\n");
+    if (i.window) printf(", sliding window %d\n", i.window);
+    printf("template      %s\ntensors       %zu, %s\n", i.has_template ? "yes" : "no", i.tensors,
            tern_show_bytes(i.weight_bytes));
     for (size_t k = 0; k < n; k++) printf("  %-11s %5zu tensors, %s\n", s[k].type, s[k].tensors, tern_show_bytes(s[k].bytes));
     if (!i.sidecar[0]) return;
@@ -170,6 +177,12 @@ static void print_fit(tern_cli *c, const tern_model *m, const info_options *o, u
     size_t     n = contexts(m, context);
     uint64_t   bytes;
     tern_error err = { 0 };
+    if (tern_model_describe(m).refused[0]) {
+        printf("\ntern cannot run it: ");
+        tern_print_text(tern_model_describe(m).refused, 0);
+        putchar('\n');
+        return;
+    }
     if (n && need(m, o, c, context[0], &bytes, &err) != TERN_OK) {
         printf("\nmemory        it cannot be run: %s\n", err.message);
         return;
@@ -237,7 +250,8 @@ const tern_command tern_command_info = {
     .operands = "[MODEL]",
     .summary = "what is in a model file, and whether it fits",
     .about = "Prints architecture, sizes, storage types and vocabulary, and compares what a run takes at several\n"
-             "context lengths with the memory that this machine has free.",
+             "context lengths with the memory that this machine has free. Of a model whose architecture tern does not\n"
+             "know it says what the file says, and that it cannot be run.",
     .example = "tern info model.gguf\ntern info --tensors -m model.gguf",
     .max_operands = 1,
     .reports = true,

@@ -76,5 +76,5 @@ int tern_cli_convert(tern_cli *c, const char *in, const char *out, tern_convert_
     tern_bar_end(&v.bar);
     if (st == TERN_OK) report(c, &v, out, o, &r);
     json_decref(v.tensors);
-    return st == TERN_OK ? tern_cli_finish(c) : tern_cli_fail(c, &err);
+    return st == TERN_OK ? tern_cli_finish(c) : tern_cli_refuse(c, &err);
 }

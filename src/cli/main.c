@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/cpu.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,6 +79,11 @@ int tern_cli_fail(const tern_cli *c, const tern_error *err)
         return TERN_EXIT_INTERRUPTED;
     }
     return tern_cli_failf(c, "%s", err->message);
+}
+
+int tern_cli_refuse(const tern_cli *c, const tern_error *err)
+{
+    return err->code == TERN_ERR_ARG ? tern_cli_usage(c, "%s", err->message) : tern_cli_fail(c, err);
 }
 
 int tern_cli_failf(const tern_cli *c, const char *fmt, ...)
@@ -284,6 +290,7 @@ static void on_lost_file(int number)
     (void)number;
     ssize_t n = write(STDERR_FILENO, line, sizeof line - 1);
     (void)n;
+    tern_out_abandon();
     _exit(TERN_EXIT_FAILED);
 }
 

@@ -103,7 +103,7 @@ int tern_open_model(tern_cli *c, const tern_model_args *a, bool vocabulary_only,
     tern_weight_choices(&a->weights, &o);
     tern_status st = tern_model_open(path, &o, out, &err);
     tern_bar_end(&bar);
-    if (st != TERN_OK) return tern_cli_fail(c, &err);
+    if (st != TERN_OK) return tern_cli_refuse(c, &err);
     tern_note_weights(c, &a->weights, *out);
     return TERN_EXIT_DONE;
 }
@@ -155,7 +155,7 @@ int tern_open_tokenizer(tern_cli *c, const tern_model_args *a, tern_model **mode
     if (code) return code;
     tern_model_options o = { .tokenizer = a->tokenizer, .threads = c->common.threads, .vocabulary_only = true };
     tern_status st = tern_model_open(path, &o, model, &err);
-    if (st == TERN_ERR_UNSUPPORTED) {   /* a vocabulary needs no architecture that is known */
+    if (st == TERN_ERR_UNSUPPORTED) {   /* a vocabulary needs no tensors that can be computed with */
         tern_error none;
         if (tern_tokenizer_open(a->tokenizer ? a->tokenizer : path, NULL, NULL, own, &none) != TERN_OK) return tern_cli_fail(c, &err);
         *out = *own;

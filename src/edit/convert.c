@@ -120,6 +120,10 @@ static tern_status open_source(tern_edit *e, tern_error *err)
     tern_model_options mo = { .tokenizer = o->tokenizer, .vocabulary_only = true, .progress = o->progress, .log = o->log, .user = o->user,
                               .mem = e->mem };
     TERN_TRY(tern_model_open(e->in, &mo, &e->model, err));
+    if (e->model->refused) {
+        st = tern_fail(err, TERN_ERR_UNSUPPORTED, "'%.100s': %s", tern_path_name(e->in), e->model->refused);
+        goto done;
+    }
     e->source = e->model->source;
     e->loading = (tern_model_options){ .log = o->log, .user = o->user, .mem = e->mem };
     e->loader = (tern_loader){ .options = &e->loading, .pool = e->pool };

@@ -31,6 +31,7 @@ typedef struct gguf {
     tern_reader *r;
     tern_cursor  c;
     int          shard;            /* 0 first */
+    size_t       arrays;           /* inside arrays, so far */
 } gguf;
 
 /* What a tensor's entry says before its type can be known. */
@@ -107,6 +108,11 @@ static tern_status read_array(gguf *g, const char *key, int depth, tern_meta *m,
     if (n > tern_cursor_left(&g->c) / value_size[type])
         return tern_fail(err, TERN_ERR_FORMAT, "metadata '%.80s' has %llu items, %zu bytes of file are left", key,
                          (unsigned long long)n, tern_cursor_left(&g->c));
+    /* 12 bytes of file may be one, which takes 48 here. */
+    if (type == ARRAY && n > TERN_MAX_ARRAYS - g->arrays)
+        return tern_fail(err, TERN_ERR_FORMAT, "metadata '%.80s' has %llu arrays in an array, at most %d of a file are read", key,
+                         (unsigned long long)n, TERN_MAX_ARRAYS);
+    if (type == ARRAY) g->arrays += (size_t)n;
     size_t count = (size_t)n;
     m->gguf_item = (uint8_t)type;
     m->v.a.n = count;

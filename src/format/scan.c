@@ -71,12 +71,27 @@ static int32_t escape(tern_scan *s)
     return 0x10000 + ((v - 0xd800) << 10) + (low - 0xdc00);
 }
 
+/* How many characters from here on stand for themselves and are one byte. */
+static size_t plain_run(const tern_scan *s)
+{
+    size_t n = s->at;
+    while (n < s->size && s->data[n] >= ' ' && s->data[n] < 0x7f && s->data[n] != '"' && s->data[n] != '\\') n++;
+    return n - s->at;
+}
+
 /* Takes the string behind an opening quote. out (as many bytes as the text has, or NULL) gets its value; *n: its size. */
 static tern_status take_string(tern_scan *s, char *out, size_t *n, tern_error *err)
 {
     *n = 0;
     while (s->at < s->size && s->data[s->at] != '"') {
         char    utf8[4];
+        size_t  run = plain_run(s);
+        if (run) {   /* nearly always all of it */
+            if (out) memcpy(out + *n, s->data + s->at, run);
+            *n += run;
+            s->at += run;
+            continue;
+        }
         size_t  start = s->at, bytes;
         int32_t cp;
         if (s->data[s->at] == '\\') {

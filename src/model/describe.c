@@ -20,7 +20,7 @@ tern_model_info tern_model_describe(const tern_model *m)
     for (int t = 0; t < TERN_TYPE_COUNT; t++)
         if (bytes[t] > bytes[dominant]) dominant = t;
     return (tern_model_info){
-        .path = s->path, .format = kinds[s->kind], .architecture = m->arch->name, .name = m->name,
+        .path = s->path, .format = kinds[s->kind], .architecture = m->arch ? m->arch->name : m->unknown, .name = m->name,
         .layers = c->L, .width = c->C, .feed_forward = c->F, .heads = c->H, .kv_heads = c->K, .head_width = c->D, .vocab = c->V ? c->V : m->tokenizer ? tern_vocab_size(m->tokenizer) : 0,
         .context = c->context, .window = c->window, .parameters = m->parameters, .weight_bytes = total,
         .bytes_per_token = m->bytes_per_token, .packed_bytes = m->packed_bytes, .file_bytes = s->file_bytes,
@@ -29,7 +29,7 @@ tern_model_info tern_model_describe(const tern_model *m)
         .sidecar = m->sidecar_path ? m->sidecar_path : "", .sidecar_bytes = m->sidecar_bytes, .sidecar_used = m->sidecar_used, .sidecar_fresh = m->sidecar_fresh,
         .sidecar_refused = m->sidecar_refused ? m->sidecar_refused : "",
         .dominant_type = tern_types[dominant].name, .tensors = s->n_tensors, .has_tokenizer = m->tokenizer != NULL,
-        .has_template = m->template_text != NULL,
+        .has_template = m->template_text != NULL, .refused = m->refused ? m->refused : "",
     };
 }
 

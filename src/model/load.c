@@ -258,6 +258,7 @@ tern_status tern_outline_init(tern_model *out, const tern_model *m, tern_error *
 {
     static const tern_model_options defaults;
     tern_loader l = { .options = &defaults, .outline = true };
+    if (m->refused) return tern_fail(err, TERN_ERR_UNSUPPORTED, "%s", m->refused);
     *out = *m;   /* its own copies of all that loading writes to */
     tern_arena_init(&out->arena, m->mem, 0);
     tern_vec_init(&out->owned, m->mem, sizeof(tern_owned));
@@ -353,6 +354,24 @@ static tern_status load_vocabulary(tern_model *m, const tern_model_options *o, t
     return TERN_OK;
 }
 
+/* What it is and how large. One that tern does not know can still be looked into. */
+static tern_status read_shape(tern_model *m, tern_error *err)
+{
+    char       name[64];
+    tern_error why = { 0 };
+    tern_status st = tern_arch_find(m->source, &m->arch, name, &why);
+    if (st == TERN_OK) st = tern_config_read(m->arch, name, m->source, &m->config, &why);
+    if (st == TERN_ERR_UNSUPPORTED && m->vocabulary_only) {
+        m->config = (tern_config){ 0 };
+        tern_text called = tern_source_text(m->source, m->source->kind == TERN_SOURCE_GGUF ? "general.architecture" : "model_type");
+        m->unknown = tern_arena_text(&m->arena, called.size ? called.data : "", called.size);
+        m->refused = tern_arena_text(&m->arena, why.message, strlen(why.message));
+        return m->refused && m->unknown ? TERN_OK : no_memory(err);
+    }
+    if (st != TERN_OK && err) *err = why;
+    return st;
+}
+
 /* --- open and close --- */
 tern_status tern_model_open(const char *path, const tern_model_options *options, tern_model **out, tern_error *err)
 {
@@ -361,7 +380,6 @@ tern_status tern_model_open(const char *path, const tern_model_options *options,
     tern_loader l = { .options = options ? options : &defaults };
     const tern_model_options *o = l.options;
     const tern_allocator *mem = tern_allocator_or_default(o->mem);
-    char  name[64];
     bool  opened = false;
     *out = NULL;
 
@@ -381,8 +399,7 @@ tern_status tern_model_open(const char *path, const tern_model_options *options,
     TERN_TRY(tern_source_open(path, &so, &m->source, err));   /* its sentences name the file */
     l.s = m->source;
     opened = true;
-    TERN_TRY(tern_arch_find(l.s, &m->arch, name, err));
-    TERN_TRY(tern_config_read(m->arch, name, l.s, &m->config, err));
+    TERN_TRY(read_shape(m, err));
     if (!o->vocabulary_only) {
         TERN_TRY(tern_pool_open(o->threads, mem, &l.pool, err));
         TERN_TRY(open_sidecar(&l, err));

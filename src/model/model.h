@@ -67,6 +67,8 @@ struct tern_model {
     tern_weight *weight;            /* (n_weights) all matrices, for packing and info */
     size_t       n_weights;
     bool         vocabulary_only;
+    char        *refused;           /* why it cannot be run, then without config; NULL: it can */
+    char        *unknown;           /* what its file calls its architecture, where arch is NULL  */
     tern_vec     owned;             /* of tern_owned: panels and converted matrices */
     tern_sidecar *sidecar;          /* whose panels are used, or NULL                */
     char        *sidecar_path;      /* NULL: there is none, or nobody looked        */

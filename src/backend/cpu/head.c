@@ -53,18 +53,6 @@ static void push(double *heap, int32_t *n, int32_t k, double x)
     heap[i] = x;
 }
 
-static tern_act operand(const tern_run *r, tern_value v)
-{
-    const tern_value_info *x = &r->plan->value[v];
-    tern_act a;
-    tern_act_place(&a, x->act, tern_run_rows(r, v), (size_t)x->C, tern_run_value(r, v));
-    if (x->act == TERN_ACT_none) {
-        a.f   = tern_run_floats(r, v);
-        a.ldf = x->ld;
-    }
-    return a;
-}
-
 /* Element k of row m as a product sees it. */
 static double seen(const tern_act *a, size_t m, size_t k)
 {
@@ -155,7 +143,7 @@ void tern_cpu_head(const tern_run *r, const tern_node *node, int i, int n)
 {
     const tern_weight *w = node->w;
     const tern_stage  *s = w->stage;
-    const tern_act     exact = operand(r, node->in[0]), stage = operand(r, node->in[1]);
+    const tern_act     exact = tern_run_act(r, node->in[0]), stage = tern_run_act(r, node->in[1]);
     const size_t V = w->m.N, M = exact.M, ld = r->plan->value[node->out].ld, blocks = (V + BLOCK - 1) / BLOCK;
     const size_t from = blocks * (size_t)i / (size_t)n * BLOCK, end = blocks * ((size_t)i + 1) / (size_t)n * BLOCK, to = end < V ? end : V;
     float *y = tern_run_floats(r, node->out);

@@ -12,19 +12,6 @@ enum {
     HELP = 512 << 10,   /* bytes of weights, times rows, of a thread's part: below, helping costs more than it gains (measured) */
 };
 
-/* The operand of a node that reads value v: quantized in its slot, or the floats themselves. */
-static tern_act operand(const tern_run *r, tern_value v)
-{
-    const tern_value_info *x = &r->plan->value[v];
-    tern_act a;
-    tern_act_place(&a, x->act, tern_run_rows(r, v), (size_t)x->C, tern_run_value(r, v));
-    if (x->act == TERN_ACT_none) {
-        a.f   = tern_run_floats(r, v);
-        a.ldf = x->ld;
-    }
-    return a;
-}
-
 /* Rows [begin,end), the norm's in eights through the thread's own memory. */
 static void quantize_rows(const tern_run *r, const tern_node *node, int i, tern_act *a, size_t begin, size_t end)
 {
@@ -53,7 +40,7 @@ void tern_cpu_quantize(const tern_run *r, const tern_node *node, int i, int n)
 {
     const size_t rows = tern_run_rows(r, node->out), blocks = (rows + 7) / 8;   /* codes of eight rows share cache lines */
     const size_t begin = blocks * (size_t)i / (size_t)n * 8, end = blocks * ((size_t)i + 1) / (size_t)n * 8;
-    tern_act a = operand(r, node->out);
+    tern_act a = tern_run_act(r, node->out);
     quantize_rows(r, node, node->own ? r->self : i, &a, begin, end < rows ? end : rows);
 }
 
@@ -120,7 +107,7 @@ void tern_cpu_linear(const tern_run *r, const tern_node *node, int i, int n)
         panels[parts + 1] = panels[parts] + tern_panels(&w[parts]->m);
         work += w[parts]->m.N * tern_row_size(w[parts]->m.type, w[parts]->m.K);
     }
-    const tern_act a = operand(r, node->in[0]);
+    const tern_act a = tern_run_act(r, node->in[0]);
     const size_t   ld = r->plan->value[node->out].ld;
     tern_share     share;
     size_t         first, last;

@@ -26,14 +26,6 @@ size_t tern_cpu_zeros_bytes(const tern_node *node)
     return list + pad64(TERN_STREAM_ROWS * s->n) + TERN_STREAM_ROWS * width * sizeof(int32_t);
 }
 
-static tern_act operand(const tern_run *r, tern_value v)
-{
-    const tern_value_info *x = &r->plan->value[v];
-    tern_act a;
-    tern_act_place(&a, x->act, tern_run_rows(r, v), (size_t)x->C, tern_run_value(r, v));
-    return a;
-}
-
 /* The codes of each row by themselves, zeros behind them up to ldq. */
 static void spread(int8_t *q, size_t ldq, const tern_act *a)
 {
@@ -77,7 +69,7 @@ void tern_cpu_glu_rows(const tern_run *r, const tern_node *node, int i, int n)
     const tern_stream     *s = &node->w->stream;
     const tern_stream_ops *ops = tern_stream_best();
     const tern_vec_ops    *vec = tern_vec_best();
-    const tern_act a = operand(r, node->in[0]);
+    const tern_act a = tern_run_act(r, node->in[0]);
     const size_t M = a.M, F = s->n, lines = tern_stream_lines(s->K), ldq = lines * TERN_STREAM_LINE;
     const size_t ldg = r->plan->value[node->in[1]].ld, ld = r->plan->value[node->out].ld;
     const float *gate = tern_run_floats(r, node->in[1]);
@@ -139,7 +131,7 @@ void tern_cpu_linear_columns(const tern_run *r, const tern_node *node, int i, in
     const tern_stream     *s = &node->w->stream;
     const tern_stream_ops *ops = tern_stream_best();
     const tern_vec_ops    *vec = tern_vec_best();
-    const tern_act a = operand(r, node->in[0]);
+    const tern_act a = tern_run_act(r, node->in[0]);
     const size_t M = a.M, F = s->n, lines = tern_stream_lines(s->K), lda = lines * TERN_STREAM_LINE, ld = r->plan->value[node->out].ld;
     float   *y = tern_run_floats(r, node->out), d_w;
     int32_t *list = (int32_t *)(void *)tern_run_private(r, i);
