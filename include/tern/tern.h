@@ -36,6 +36,7 @@
 #include <tern/bench.h>
 #include <tern/chat.h>
 #include <tern/convert.h>
+#include <tern/data.h>
 #include <tern/check.h>
 #include <tern/eval.h>
 #include <tern/generate.h>
