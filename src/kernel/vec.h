@@ -26,10 +26,17 @@ typedef struct tern_vec_ops {
     void (*add)(float *y, const float *a, const float *b, size_t n);
     void (*mul)(float *y, const float *a, const float *b, size_t n);
     void (*scale)(float *y, const float *x, float s, size_t n);
+    void (*shift)(float *y, const float *x, float s, size_t n);        /* x + s                     */
     void (*softcap)(float *y, const float *x, float cap, size_t n);    /* cap * tanh(x / cap)       */
     void (*activate)(float *y, const float *x, tern_activation f, size_t n);
     void (*glu)(float *y, const float *gate, const float *up, tern_activation f, size_t n);   /* f(gate) * up */
     void (*exp)(float *y, const float *x, size_t n);
+
+    /* --- sums over n elements --- */
+    float (*top)(const float *x, size_t n);                            /* the largest, n >= 1; any where one is NaN */
+    float (*sum)(const float *x, size_t n);
+    float (*dot)(const float *a, const float *b, size_t n);
+    float (*exp_sum)(float *y, const float *x, float m, size_t n);     /* y = e^(x - m), m >= x; their sum */
 
     /* --- rows of n --- */
     void (*rmsnorm)(float *y, const float *x, const float *w, float eps, size_t n);

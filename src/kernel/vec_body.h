@@ -194,6 +194,7 @@ static void store_f16(uint16_t *y, const float *x, size_t n)
 static void add(float *y, const float *a, const float *b, size_t n) { EACH_PAIR(l_add(a_, b_)); }
 static void mul(float *y, const float *a, const float *b, size_t n) { EACH_PAIR(l_mul(a_, b_)); }
 static void scale(float *y, const float *x, float s, size_t n) { EACH(l_mul(x_, l_set(s))); }
+static void shift(float *y, const float *x, float s, size_t n) { EACH(l_add(x_, l_set(s))); }
 static void exponential(float *y, const float *x, size_t n) { EACH(l_exp(x_)); }
 
 static void softcap(float *y, const float *x, float cap, size_t n)
@@ -231,6 +232,56 @@ static void blend(float *y, float a, const float *x, float b, size_t n)
     for (; c + TERN_LANES <= n; c += TERN_LANES)
         l_store(y + c, l_fma(l_load(y + c), l_set(a), l_mul(l_load(x + c), l_set(b))));
     for (; c < n; c++) y[c] = fmaf(y[c], a, x[c] * b);
+}
+
+/* --- sums --- */
+
+static float top(const float *x, size_t n)
+{
+    size_t c = 0;
+    lanes  most = l_set(x[0]);
+    for (; c + TERN_LANES <= n; c += TERN_LANES) most = l_max(l_load(x + c), most);
+    if (c < n) most = l_max(load_part(x + c, n - c, x[0]), most);
+    float t[TERN_LANES], high;
+    l_store(t, most);
+    high = t[0];
+    for (size_t i = 1; i < TERN_LANES; i++) high = t[i] > high ? t[i] : high;
+    return high;
+}
+
+static float sum_of(const float *x, size_t n)
+{
+    size_t c = 0;
+    lanes  sum = l_set(0);
+    for (; c + TERN_LANES <= n; c += TERN_LANES) sum = l_add(sum, l_load(x + c));
+    if (c < n) sum = l_add(sum, load_part(x + c, n - c, 0));
+    return l_fold(sum);
+}
+
+static float dot(const float *a, const float *b, size_t n)
+{
+    size_t c = 0;
+    lanes  sum = l_set(0);
+    for (; c + TERN_LANES <= n; c += TERN_LANES) sum = l_fma(l_load(a + c), l_load(b + c), sum);
+    if (c < n) sum = l_fma(load_part(a + c, n - c, 0), load_part(b + c, n - c, 0), sum);
+    return l_fold(sum);
+}
+
+static float exp_sum(float *y, const float *x, float m, size_t n)
+{
+    size_t c = 0;
+    lanes  sum = l_set(0), high = l_set(m);
+    for (; c + TERN_LANES <= n; c += TERN_LANES) {
+        lanes e = l_exp_negative(l_sub(l_load(x + c), high));
+        l_store(y + c, e);
+        sum = l_add(sum, e);
+    }
+    if (c < n) {
+        lanes e = l_exp_negative(l_sub(load_part(x + c, n - c, -INFINITY), high));
+        store_part(y + c, e, n - c);
+        sum = l_add(sum, e);
+    }
+    return l_fold(sum);
 }
 
 /* --- rows --- */
@@ -501,6 +552,7 @@ static void weigh_q8_0(float *o, const float *p, size_t ldp, size_t R, const voi
 
 #define TERN_VEC_TABLE {                                                                                         \
     .load_f16 = load_f16, .store_f16 = store_f16, .add = add, .mul = mul, .scale = scale, .softcap = softcap,    \
+    .shift = shift, .top = top, .sum = sum_of, .dot = dot, .exp_sum = exp_sum,                                   \
     .activate = activate, .glu = glu, .exp = exponential, .rmsnorm = rmsnorm, .layernorm = layernorm,            \
     .rotate = rotate, .scores_f32 = scores_f32, .scores_f16 = scores_f16, .scores_q8_0 = scores_q8_0,            \
     .softmax = softmax, .weigh_f32 = weigh_f32, .weigh_f16 = weigh_f16, .weigh_q8_0 = weigh_q8_0, .blend = blend, \
