@@ -1,5 +1,5 @@
 /* tern bench: speed of models as a share of what this machine allows. */
-#include "cli/models.h"
+#include "cli/tune.h"
 
 #include <tern/bench.h>
 #include <tern/eval.h>
@@ -13,7 +13,7 @@ typedef struct bench_options {
     const char *prompt, *sequences;
     int32_t generate, depth, repeat, alternate, batch;
     const char *cache;
-    bool limits;
+    bool limits, tune;
     tern_weight_args weights;
 } bench_options;
 
@@ -30,6 +30,9 @@ static const tern_option rows[] = {
     { "batch", 'b', TERN_OPTION_INT, AT(batch), 1, 1 << 16, "N", NULL, "512", "tokens of one pass over a prompt" },
     { "cache", 0, TERN_OPTION_TEXT, AT(cache), 0, 0, "TYPE", NULL, "f16", "storage type of keys and values: f32, f16, q8_0" },
     { "limits", 0, TERN_OPTION_FLAG, AT(limits), 0, 0, NULL, NULL, NULL, "measure only the machine's limits" },
+    { "tune", 0, TERN_OPTION_FLAG, AT(tune), 0, 0, NULL, NULL, NULL,
+      "find out which choices make the model faster here without changing a text (threads, five codes in a byte, skipped zeros, a "
+      "head in two stages), and remember them: run, chat and batch then take them by themselves" },
     { 0 }
 };
 
@@ -177,6 +180,16 @@ static tern_status bench_one(tern_cli *c, const char *path, tern_bar *bar, json_
     return st;
 }
 
+/* Every line of a report is one measured choice. */
+static tern_status tune_all(tern_cli *c, tern_bar *bar, json_t *all, tern_error *err)
+{
+    const bench_options *o = c->options;
+    tern_status st = TERN_OK;
+    if (!c->common.json) printf("%-24s %-16s %s\n", "model", "choice", "decoding");
+    for (int32_t i = 0; i < o->models.n && st == TERN_OK; i++) st = tern_tune(c, o->models.item[i], bar, all, err);
+    return st;
+}
+
 static int run(tern_cli *c)
 {
     const bench_options *o = c->options;
@@ -188,17 +201,18 @@ static int run(tern_cli *c)
     json_t *all = json_array();
     tern_bar_init(&bar, c);
     tern_interrupt_watch(1);
-    if (!c->common.json)
+    if (!c->common.json && !o->tune)
         printf("%-24s %-6s %-12s %3s %9s %9s %9s %8s %s\n", "model", "type", "test", "thr", "tokens/s", "MB/token", "Mop/token",
                "J/token", "share of the limit (quartiles)");
     bool energy = false;
-    for (int32_t i = 0; i < o->models.n && st == TERN_OK; i++) st = bench_one(c, o->models.item[i], &bar, all, &energy, &err);
+    if (o->tune) st = tune_all(c, &bar, all, &err);
+    for (int32_t i = 0; !o->tune && i < o->models.n && st == TERN_OK; i++) st = bench_one(c, o->models.item[i], &bar, all, &energy, &err);
     tern_bar_end(&bar);
     if (c->common.json) {
         json_dumpf(all, stdout, JSON_INDENT(2));
         putchar('\n');
     }
-    if (st == TERN_OK && !c->common.json && !energy) printf("energy: not readable here\n");
+    if (st == TERN_OK && !c->common.json && !o->tune && !energy) printf("energy: not readable here\n");
     json_decref(all);
     return st == TERN_OK ? tern_cli_finish(c) : tern_cli_refuse(c, &err);
 }
@@ -212,7 +226,7 @@ const tern_command tern_command_bench = {
              "float32 peak. The limits move on shared machines, so they are probed before and behind every run of a\n"
              "prompt, and between any two slices of decoding; median and quartiles of the shares are printed. Joules\n"
              "per token are those of processors and memory, where Linux lets this user read the counters.",
-    .example = "tern bench -m tinyllama.q4_k.gguf -p 128,512 -n 64\ntern bench -m tinyllama.q4_k.gguf -p -1 -s 1,8,32,64\ntern bench --limits",
+    .example = "tern bench -m tinyllama.q4_k.gguf -p 128,512 -n 64\ntern bench -m tinyllama.q4_k.gguf -p -1 -s 1,8,32,64\ntern bench -m tinyllama.q4_k.gguf --tune\ntern bench --limits",
     .reports = true,
     .options_size = sizeof(bench_options),
     .groups = { { NULL, rows, 0 }, { "Weights", tern_weight_rows, offsetof(bench_options, weights) } },

@@ -1,5 +1,6 @@
 /* Models, sessions and prompts as commands want them. */
 #include "cli/models.h"
+#include "cli/tune.h"
 
 #include "base/file.h"
 #include "base/text.h"
@@ -33,6 +34,8 @@ const tern_option tern_weight_rows[] = {
       "ternary layers: hold five codes in a byte, not four (AVX-512 VBMI); same text, less memory" },
     { "f16-as-bf16", 0, TERN_OPTION_FLAG, offsetof(tern_weight_args, f16_as_bf16), 0, 0, NULL, NULL, NULL,
       "multiply matrices of f16 as bf16: faster where the processor can, not quite the same scores ('tern bench' says how far)" },
+    { "untuned", 0, TERN_OPTION_FLAG, offsetof(tern_weight_args, untuned), 0, 0, NULL, NULL, NULL,
+      "do not take the choices that 'tern bench --tune' remembered for this model" },
     { 0 }
 };
 
@@ -100,11 +103,16 @@ int tern_open_model(tern_cli *c, const tern_model_args *a, bool vocabulary_only,
     tern_bar_init(&bar, c);
     tern_model_options o = { .tokenizer = a->tokenizer, .threads = c->common.threads, .vocabulary_only = vocabulary_only,
                              .progress = tern_bar_progress, .user = &bar };
-    tern_weight_choices(&a->weights, &o);
+    tern_weight_args weights = a->weights;
+    if (!vocabulary_only && !weights.untuned) {
+        tern_tune_recall(c, path, &weights);
+        o.threads = c->common.threads;
+    }
+    tern_weight_choices(&weights, &o);
     tern_status st = tern_model_open(path, &o, out, &err);
     tern_bar_end(&bar);
     if (st != TERN_OK) return tern_cli_refuse(c, &err);
-    tern_note_weights(c, &a->weights, *out);
+    tern_note_weights(c, &weights, *out);
     return TERN_EXIT_DONE;
 }
 

@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 
 /* How weights are held in memory; a group of commands that compute. */
-typedef struct tern_weight_args { const char *head, *two_stage; bool skip_zeros, fives, f16_as_bf16; int sidecar; } tern_weight_args;
+typedef struct tern_weight_args { const char *head, *two_stage; bool skip_zeros, fives, f16_as_bf16, untuned; int sidecar; } tern_weight_args;
 extern const tern_option tern_weight_rows[];    /* over tern_weight_args */
 
 /* -m and --tokenizer; the weights' options have their own group. */
