@@ -139,10 +139,13 @@ TERN_INLINE size_t slabs_32(tern_type t, const tern_matrix *w, const uint8_t *pa
         memset(acc, 0, rows_n * 64);
         for (size_t g = 0; g < a->groups; g += 8) {
             const size_t n = a->groups - g < 8 ? a->groups - g : 8;
+            const uint8_t *from = p;
             p = unpack_32(t, &slab, p, n);
+            slab_ahead next = slab_ahead_of(p, (size_t)(p - from), rows_n / 8);
             for (size_t i = 0; i < rows_n; i += 8) {
                 const size_t  m = begin + i;
                 const int8_t *q = tern_act_row(a, m) + 256 * g;
+                fetch_ahead(&next, _MM_HINT_T0);
                 pass_32(t, &slab, n, q, q + (i + 8 < rows_n ? 8 * a->ldq : 0), a->d + g * a->ldm + m, sums + g * a->ldm + m, a->ldm,
                         acc + 16 * i);
             }

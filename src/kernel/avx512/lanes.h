@@ -48,6 +48,24 @@ TERN_INLINE void next_rows(const int8_t *p, size_t bytes)
     for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + i, _MM_HINT_T0);
 }
 
+/* What the passes over one slab fetch of the next, which lies behind it: `step` bytes each. A prompt's weights come from memory,
+ * and taking them apart has too little in flight to hide that. */
+typedef struct slab_ahead {
+    const uint8_t *at, *end;
+    size_t         step;
+} slab_ahead;
+
+TERN_INLINE slab_ahead slab_ahead_of(const uint8_t *p, size_t bytes, size_t passes)
+{
+    return (slab_ahead){ p, p + bytes, ((bytes + passes - 1) / passes + 63) & ~(size_t)63 };
+}
+
+TERN_INLINE void fetch_ahead(slab_ahead *s, enum _mm_hint hint)
+{
+    const uint8_t *to = s->at + s->step;
+    for (; s->at < to && s->at < s->end; s->at += 64) _mm_prefetch((const char *)s->at, hint);
+}
+
 TERN_INLINE __m512i column(const uint8_t *p, size_t i) { return _mm512_load_si512((const void *)(p + 64 * i)); }
 TERN_INLINE __m512i four(const void *p)       /* four bytes to every lane */
 {

@@ -21,8 +21,11 @@ TERN_INLINE void column_plain(tern_type t, const uint8_t *p, size_t k, __m512 v[
     }
 }
 
-/* part (M,R) of n columns of the panel at p, added to acc. */
-TERN_INLINE void block_plain(tern_type t, int M, const uint8_t *p, size_t n, const float *x, size_t ldx, float (*acc)[PLAIN_R])
+/* What a pass over a block of `size` bytes at p, rows m to m + 8, fetches of the block behind it: 2 KiB; p itself when all is done. */
+TERN_INLINE const uint8_t *plain_ahead(const uint8_t *p, size_t size, size_t m) { return m * 256 < size ? p + size + m * 256 : p; }
+
+/* part (M,R) of n columns of the panel at p, added to acc; next: plain_ahead(). */
+TERN_INLINE void block_plain(tern_type t, int M, const uint8_t *p, size_t n, const uint8_t *next, const float *x, size_t ldx, float (*acc)[PLAIN_R])
 {
     __m512 part[8][2];
     TERN_UNROLL
@@ -39,6 +42,7 @@ TERN_INLINE void block_plain(tern_type t, int M, const uint8_t *p, size_t n, con
         } \
     } while (0)
     for (; k + 2 <= n; k += 2) {
+        if (M == 8 && k % 8 == 0) _mm_prefetch((const char *)next + 8 * k, _MM_HINT_T1);
         STEP(k);
         STEP(k + 1);
     }
@@ -96,12 +100,12 @@ TERN_INLINE void tile_plain(tern_type t, const tern_matrix *w, const void *panel
                     _mm512_store_ps(slab[c], v[0]);
                     _mm512_store_ps(slab[c] + 16, v[1]);
                 }
-#define BODY(M) block_plain(TERN_TYPE_f32, M, (const uint8_t *)slab, width, x + m * a->ldf, a->ldf, acc + m)
+#define BODY(M) block_plain(TERN_TYPE_f32, M, (const uint8_t *)slab, width, plain_ahead(p, width * bytes * PLAIN_R, m), x + m * a->ldf, a->ldf, acc + m)
                 TERN_PLAIN_BLOCKS(n, m, BODY)
 #undef BODY
                 continue;
             }
-#define BODY(M) block_plain(t, M, p, width, x + m * a->ldf, a->ldf, acc + m)
+#define BODY(M) block_plain(t, M, p, width, plain_ahead(p, width * bytes * PLAIN_R, m), x + m * a->ldf, a->ldf, acc + m)
             TERN_PLAIN_BLOCKS(n, m, BODY)
 #undef BODY
         }

@@ -140,12 +140,14 @@ TERN_INLINE size_t slabs_i2_s(const tern_matrix *w, const uint8_t *panel, const 
         for (size_t b = 0; b < blocks; b += 2) {
             const size_t two = blocks - b < 2 ? 1 : 2;
             unpack_ternary(true, code, panel + 1024 * b, two);
+            slab_ahead next = slab_ahead_of(panel + 1024 * (b + two), 2048, n / 8);
             for (size_t i = 0; i < n; i += 8) {
                 const int8_t *q = tern_act_row(a, begin + i) + 1024 * b;
                 __m512i isum[8][2];
                 TERN_UNROLL
                 for (int r = 0; r < 8; r++)
                     isum[r][0] = _mm512_load_si512(acc[i + (size_t)r][0]), isum[r][1] = _mm512_load_si512(acc[i + (size_t)r][1]);
+                fetch_ahead(&next, _MM_HINT_T0);
                 pass_ternary(code, 32 * two, q, q + (i + 8 < n ? 8 * a->ldq : 0), isum);
                 TERN_UNROLL
                 for (int r = 0; r < 8; r++) {
@@ -215,12 +217,14 @@ TERN_INLINE size_t slabs_tq(const tern_matrix *w, const uint8_t *panel, const te
         for (size_t g = 0; g < a->groups; g++, p += 66 * 32) {
             const __m512 d[2] = { halves(p), halves(p + 32) };
             unpack_ternary(false, code, p + 64, 2);
+            slab_ahead next = slab_ahead_of(p + 66 * 32, 66 * 32, n / 8);
             for (size_t i = 0; i < n; i += 8) {
                 const size_t  m = begin + i;
                 const int8_t *q = tern_act_row(a, m) + SLAB_COLUMNS * 8 * g;
                 __m512i isum[8][2];
                 TERN_UNROLL
                 for (int r = 0; r < 8; r++) isum[r][0] = isum[r][1] = _mm512_set1_epi32(-a->sum[g * a->ldm + m + (size_t)r]);
+                fetch_ahead(&next, _MM_HINT_T0);
                 pass_ternary(code, 64, q, q + (i + 8 < n ? 8 * a->ldq : 0), isum);
                 TERN_UNROLL
                 for (int r = 0; r < 8; r++)

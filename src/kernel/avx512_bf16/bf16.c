@@ -3,13 +3,14 @@
  * (kernel.h), and the same for any number of rows. */
 #include "kernel/avx512/plain.h"
 
-/* part (M,R) of n pairs of columns of the panel at p, added to acc; x: pairs of activations. */
-TERN_INLINE void block_bf16(int M, const uint8_t *p, size_t n, const uint16_t *x, size_t ldx, float (*acc)[PLAIN_R])
+/* part (M,R) of n pairs of columns of the panel at p, added to acc; x: pairs of activations; next: plain_ahead(). */
+TERN_INLINE void block_bf16(int M, const uint8_t *p, size_t n, const uint8_t *next, const uint16_t *x, size_t ldx, float (*acc)[PLAIN_R])
 {
     __m512 part[8][2];
     TERN_UNROLL
     for (int i = 0; i < M; i++) part[i][0] = part[i][1] = _mm512_setzero_ps();
     for (size_t k = 0; k < n; k++) {
+        if (M == 8 && k % 4 == 0) _mm_prefetch((const char *)next + 16 * k, _MM_HINT_T1);
         const __m512bh v0 = (__m512bh)_mm512_load_si512(p + 128 * k), v1 = (__m512bh)_mm512_load_si512(p + 128 * k + 64);
         TERN_UNROLL
         for (int i = 0; i < M; i++) {
@@ -35,7 +36,7 @@ void tern_tile_bf16_avx512_bf16(const tern_matrix *w, const void *panel, size_t 
             const size_t    pairs = (w->K - k < PLAIN_SLAB ? w->K - k + 1 : PLAIN_SLAB) / 2;
             const uint8_t  *p = (const uint8_t *)panel + k * 2 * PLAIN_R;
             const uint16_t *x = a->h + from * a->ldh + k;
-#define BODY(M) block_bf16(M, p, pairs, x + m * a->ldh, a->ldh, acc + m)
+#define BODY(M) block_bf16(M, p, pairs, plain_ahead(p, 128 * pairs, m), x + m * a->ldh, a->ldh, acc + m)
             TERN_PLAIN_BLOCKS(n, m, BODY)
 #undef BODY
         }
