@@ -21,6 +21,7 @@ enum {
     TERN_MAX_CONTEXT       = 1 << 27,    /* tokens of a context                            */
     TERN_MAX_JSON_DEPTH    = 64,         /* nesting of any JSON document                   */
     TERN_MAX_THREADS       = 512,
+    TERN_MAX_DOCUMENTS     = 1 << 30,    /* documents of a corpus                          */
     TERN_MAX_TEMPLATE      = 1 << 20,    /* bytes of a chat template                       */
 #if defined(TERN_FUZZ_BUILD)             /* a fuzzer learns more from many renderings than from long ones */
     TERN_MAX_TEMPLATE_WORK  = 2500000,
@@ -37,6 +38,7 @@ enum {
 #define TERN_MAX_CONFIG          ((size_t)1 << 20)    /* bytes of config.json             */
 #define TERN_MAX_SAFETENSORS     ((size_t)100000000)  /* bytes of a safetensors header    */
 #define TERN_MAX_TEMPLATE_MEMORY ((size_t)48 << 20)   /* bytes of values of one rendering */
+#define TERN_MAX_DOCUMENT        ((size_t)1 << 30)    /* bytes or tokens of a document     */
 #define TERN_MAX_STRING          ((size_t)64 << 20)   /* bytes of one metadata string     */
 
 #endif
