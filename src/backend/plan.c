@@ -113,6 +113,7 @@ tern_value tern_embed_position(tern_builder *b, const tern_weight *table) { retu
 
 void    tern_builder_set_context(tern_builder *b, int32_t tokens) { b->context = tokens; }
 int32_t tern_builder_context(const tern_builder *b) { return b->context; }
+void    tern_builder_set_keep(tern_builder *b, tern_keep keep) { b->keep = keep; }
 void    tern_builder_set_fusions(tern_builder *b, uint32_t fusions) { b->fusions = fusions; }
 
 /* The quantized form of x in this layout, made once and shared by all products that read it. */
@@ -398,12 +399,6 @@ static void add_aux_values(tern_builder *b)
     }
 }
 
-/* A slot: bytes [from, to), in use until node `last`. */
-typedef struct slot { size_t from, to; int32_t last; } slot;
-
-/* Live slots sorted by `from`, and where the highest ended: one for what threads share, one for a thread's own copies. */
-typedef struct space { slot *live; size_t n, total; } space;
-
 static void find_last_readers(tern_builder *b)
 {
     for (size_t i = 0; i < b->n_nodes; i++) {
@@ -419,8 +414,53 @@ static void find_last_readers(tern_builder *b)
     if (b->hidden >= 0) b->value[b->hidden].last = (int32_t)b->n_nodes;
 }
 
+/* --- plans that are kept --- */
+
+/* Floats of a row that nodes in front of `cut` make and others behind it read; tables of positions stand beside. */
+static size_t floats_across(const tern_builder *b, int32_t cut)
+{
+    size_t sum = 0;
+    for (size_t v = 0; v < b->n_values; v++) {
+        const tern_value_info *x = &b->value[v];
+        if (x->parent < 0 && x->made >= 0 && x->made < cut && x->last >= cut && b->node[x->made].op != TERN_OP_rope_table) sum += x->ld;
+    }
+    return sum;
+}
+
+/* Cuts [0, n_body) into runs, as equal as they can be made at places where the least is alive. */
+static int32_t *cut_segments(tern_builder *b, size_t n_body, int32_t *n_segments)
+{
+    const int32_t n = (int32_t)n_body, wanted = b->keep.segments < 1 ? 1 : b->keep.segments > n ? n : b->keep.segments;
+    int32_t *first = TERN_NEW(b->arena, int32_t, (size_t)wanted + 1), count = 1;
+    size_t   least = SIZE_MAX;
+    if (!first) {
+        tern_builder_fail(b, TERN_ERR_MEMORY, "out of memory while planning");
+        return NULL;
+    }
+    for (int32_t cut = 1; wanted > 1 && cut < n; cut++) {
+        size_t floats = floats_across(b, cut);
+        if (floats < least) least = floats;
+    }
+    for (int32_t cut = 1; count < wanted && cut < n; cut++)
+        if ((int64_t)cut * wanted >= (int64_t)n * count && floats_across(b, cut) == least) first[count++] = cut;
+    first[count] = n;
+    *n_segments = count;
+    return first;
+}
+
+/* Values live to the end, those of one run to its end. Quantizing again is cheap, so rounded activations do not. */
+static void keep_values(tern_builder *b, const int32_t *first, int32_t n_segments)
+{
+    for (int32_t s = 0; s < n_segments; s++)
+        for (int32_t i = first[s]; i < first[s + 1]; i++) {
+            tern_value_info *x = &b->value[b->node[i].out];
+            if (x->act == TERN_ACT_bf16) continue;
+            x->last = x->last < first[s + 1] && n_segments > 1 ? first[s + 1] - 1 : (int32_t)b->n_nodes;
+        }
+}
+
 /* Lowest gap of `size` bytes between the live slots, which are sorted by `from`. Returns its index in the order. */
-static size_t first_gap(const slot *live, size_t n, size_t size, size_t *at)
+static size_t first_gap(const tern_slot *live, size_t n, size_t size, size_t *at)
 {
     size_t end = 0;
     for (size_t i = 0; i < n; i++) {
@@ -436,52 +476,50 @@ static size_t first_gap(const slot *live, size_t n, size_t size, size_t *at)
 
 static bool is_own(const tern_builder *b, const tern_node *node);
 
-/* Takes a slot for `bytes`; SIZE_MAX: too much. */
-static size_t take_slot(space *s, size_t bytes, int32_t last)
+size_t tern_space_take(tern_space *s, size_t bytes, int32_t last)
 {
     size_t at, end, k = first_gap(s->live, s->n, bytes, &at);
     if (bytes == SIZE_MAX || tern_add_overflow(at, bytes, &end)) return SIZE_MAX;
     memmove(s->live + k + 1, s->live + k, (s->n - k) * sizeof *s->live);
-    s->live[k] = (slot){ at, end, last };
+    s->live[k] = (tern_slot){ at, end, last };
     s->n++;
     if (end > s->total) s->total = end;
     return at;
 }
 
-/* The output of a node is live while its inputs are read: free them behind it. */
-static void free_slots(space *s, int32_t node)
+void tern_space_free(tern_space *s, int32_t now)
 {
     size_t kept = 0;
     for (size_t k = 0; k < s->n; k++)
-        if (s->live[k].last > node) s->live[kept++] = s->live[k];
+        if (s->live[k].last > now) s->live[kept++] = s->live[k];
     s->n = kept;
 }
 
-/* spaces[0] is shared, spaces[1] a thread's own. */
-static void place_values(tern_builder *b, space spaces[2])
+/* spaces[0] is shared, spaces[1] a thread's own. The output of a node is live while its inputs are read: they are freed behind it. */
+static void place_values(tern_builder *b, size_t n_body, tern_space spaces[2])
 {
-    for (size_t i = 0; i < b->n_nodes; i++) {
+    for (size_t i = 0; i < n_body; i++) {
         tern_node *node = &b->node[i];
         tern_value_info *out = &b->value[node->out];
         tern_value x = node->in[0];
         node->own = out->own = is_own(b, node);
-        space *s = &spaces[out->own];
-        if (ops[node->op].inplace && x >= 0 && b->value[x].parent < 0 && b->value[x].last == (int32_t)i && b->value[x].ld == out->ld &&
+        tern_space *s = &spaces[out->own];
+        if (ops[node->op].inplace && !b->keep.on && x >= 0 && b->value[x].parent < 0 && b->value[x].last == (int32_t)i && b->value[x].ld == out->ld &&
             b->value[x].own == out->own) {
             out->offset = b->value[x].offset;
             for (size_t k = 0; k < s->n; k++)
                 if (s->live[k].from == out->offset) s->live[k].last = out->last;
         } else {
-            out->offset = take_slot(s, value_bytes(b, out), out->last);
+            out->offset = tern_space_take(s, value_bytes(b, out), out->last);
             if (out->offset == SIZE_MAX) {
                 tern_builder_fail(b, TERN_ERR_ARG, "%d rows of %d columns are too much memory", b->rows_max, out->C);
                 return;
             }
         }
         if (node->aux >= 0)   /* beside everything live now; gone behind the node */
-            b->value[node->aux].offset = take_slot(&spaces[0], b->value[node->aux].bytes, (int32_t)i);
-        free_slots(&spaces[0], (int32_t)i);
-        free_slots(&spaces[1], (int32_t)i);
+            b->value[node->aux].offset = tern_space_take(&spaces[0], b->value[node->aux].bytes, (int32_t)i);
+        tern_space_free(&spaces[0], (int32_t)i);
+        tern_space_free(&spaces[1], (int32_t)i);
     }
     for (size_t v = 0; v < b->n_values; v++)
         if (b->value[v].parent >= 0) {
@@ -523,7 +561,7 @@ enum { OWN_COLUMNS = 8192 };
 
 static bool is_own(const tern_builder *b, const tern_node *node)
 {
-    if (b->rows_max > 1) return false;
+    if (b->rows_max > 1 || b->keep.on) return false;
     switch (node->op) {
     case TERN_OP_quantize: case TERN_OP_rmsnorm: case TERN_OP_layernorm: return true;   /* a row that cannot be cut */
     case TERN_OP_embed: case TERN_OP_embed_position: case TERN_OP_rope_table: case TERN_OP_rope: case TERN_OP_add: case TERN_OP_mul:
@@ -533,10 +571,10 @@ static bool is_own(const tern_builder *b, const tern_node *node)
     }
 }
 
-static void place_barriers(tern_builder *b)
+static void place_barriers(tern_builder *b, size_t n_body)
 {
     size_t behind = 0;   /* the first node behind the last barrier */
-    for (size_t i = 0; i < b->n_nodes; i++) {
+    for (size_t i = 0; i < n_body; i++) {
         tern_node *node = &b->node[i];
         node->joined = true;
         for (size_t k = behind; k < i && node->joined; k++) {
@@ -551,31 +589,38 @@ tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error 
 {
     *out = NULL;
     if (b->error.code == TERN_OK && b->logits < 0 && b->hidden < 0) tern_builder_fail(b, TERN_ERR_ARG, "a plan without output");
-    tern_fuse(b);
+    if (b->keep.on && b->keep.headless && b->error.code == TERN_OK && b->hidden < 0)
+        tern_builder_fail(b, TERN_ERR_UNSUPPORTED, "a plan without hidden states");
+    if (!b->keep.on) tern_fuse(b);
     add_aux_values(b);
+    size_t   n_body = b->n_nodes;
+    int32_t *first = NULL, n_segments = 0;
+    if (b->error.code == TERN_OK && b->keep.on && b->keep.headless) n_body = (size_t)b->value[b->hidden].made + 1;
     tern_plan *p = NULL;
-    space spaces[2] = { { 0 }, { 0 } };
+    tern_space spaces[2] = { { 0 }, { 0 } };
     if (b->error.code == TERN_OK) {
         p = TERN_NEW(b->arena, tern_plan, 1);
-        spaces[0].live = TERN_NEW(b->arena, slot, 2 * b->n_nodes + 1);
-        spaces[1].live = TERN_NEW(b->arena, slot, b->n_nodes + 1);
+        spaces[0].live = TERN_NEW(b->arena, tern_slot, 2 * b->n_nodes + 1);
+        spaces[1].live = TERN_NEW(b->arena, tern_slot, b->n_nodes + 1);
         if (!p || !spaces[0].live || !spaces[1].live) tern_builder_fail(b, TERN_ERR_MEMORY, "out of memory while planning");
     }
     if (b->error.code == TERN_OK) {
         find_last_readers(b);
-        place_values(b, spaces);
+        if (b->keep.on && (first = cut_segments(b, n_body, &n_segments))) keep_values(b, first, n_segments);
     }
+    if (b->error.code == TERN_OK) place_values(b, n_body, spaces);
     if (b->error.code != TERN_OK) {
         if (err) *err = b->error;
         return b->error.code;
     }
-    place_barriers(b);
+    place_barriers(b, n_body);
     *p = (tern_plan){
         .rows_max = b->rows_max, .wants_max = b->wants_max, .n_nodes = b->n_nodes, .n_values = b->n_values, .node = b->node, .value = b->value,
-        .logits = b->logits, .hidden = b->hidden, .thread_offset = spaces[0].total,
+        .logits = n_body < b->n_nodes ? -1 : b->logits, .hidden = b->hidden, .thread_offset = spaces[0].total, .n_body = n_body, .kept = b->keep.on,
+        .segment = first, .n_segments = n_segments,
     };
     size_t room = 0;   /* of ops, in front of each thread's copies */
-    for (size_t i = 0; i < b->n_nodes; i++) {
+    for (size_t i = 0; i < n_body; i++) {
         size_t need = tern_cpu_private_bytes(p, &b->node[i]);
         if (need > room) room = need;
     }
@@ -596,11 +641,14 @@ static tern_cpu_op *const cpu_ops[TERN_OP_COUNT] = {
 #undef TERN_OP
 };
 
+typedef struct part { const tern_run *run; size_t from, to; } part;
+
 static void run_nodes(void *arg, int i, int n)
 {
-    tern_run r = *(const tern_run *)arg;
+    const part *p = arg;
+    tern_run r = *p->run;
     r.self = i;
-    for (size_t k = 0; k < r.plan->n_nodes; k++) {
+    for (size_t k = p->from; k < p->to; k++) {
         const tern_node *node = &r.plan->node[k];
         if (!node->joined) tern_pool_barrier(r.pool);
         if (tern_run_rows(&r, node->out) == 0) continue;
@@ -609,8 +657,10 @@ static void run_nodes(void *arg, int i, int n)
     }
 }
 
-void tern_cpu_run(const tern_run *r)
+void tern_cpu_run_nodes(const tern_run *r, size_t from, size_t to)
 {
-    tern_run copy = *r;
-    tern_pool_run(r->pool, run_nodes, &copy);
+    part p = { r, from, to };
+    tern_pool_run(r->pool, run_nodes, &p);
 }
+
+void tern_cpu_run(const tern_run *r) { tern_cpu_run_nodes(r, 0, r->plan->n_body); }

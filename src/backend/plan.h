@@ -114,6 +114,10 @@ typedef struct tern_plan {
     tern_value logits, hidden;   /* outputs: (W,V) and (W,C); -1: not computed */
     size_t  scratch_bytes;       /* of one run, the threads' part included     */
     size_t  thread_offset, thread_bytes;   /* each thread's private slice: room for ops, then copies of values */
+    size_t  n_body;              /* nodes that are run: all, or those up to the hidden states */
+    bool    kept;
+    const int32_t *segment;      /* (n_segments + 1) first nodes of the runs, then n_body      */
+    int32_t n_segments;
 } tern_plan;
 
 typedef struct tern_builder tern_builder;
@@ -133,6 +137,12 @@ typedef enum tern_fusion {
     TERN_FUSE_COUNT
 } tern_fusion;
 void    tern_builder_set_fusions(tern_builder *b, uint32_t fusions);
+/* A plan to be walked back (autograd/tape.h): as forward() emitted it, no op in place, and every value keeps bytes of its own until the
+ * end, activations rounded to bf16 apart. segments > 1: the nodes are cut into about so many runs where little is alive; what is read
+ * in its own run only shares its bytes with the other runs' such values, and can be made again by running the run. headless: the
+ * nodes behind the hidden states, which make the scores, are listed but have no memory and are not run. */
+typedef struct tern_keep { bool on, headless; int32_t segments; } tern_keep;
+void    tern_builder_set_keep(tern_builder *b, tern_keep keep);
 /* Tokens that a sequence of this plan may reach, as set before forward(); 0: unknown. Tables of positions may depend
  * on it (LongRoPE), so that all plans of an engine must be given the same. */
 void    tern_builder_set_context(tern_builder *b, int32_t tokens);
@@ -231,7 +241,8 @@ size_t tern_cpu_head_bytes(const tern_node *node);
 size_t tern_cpu_linear_bytes(const tern_plan *p, const tern_node *node);
 /* Bytes of node->aux; 0 for most. */
 size_t tern_cpu_aux_bytes(const tern_node *node);
-/* Run the whole plan in one parallel region. */
+/* Run the whole plan, or its nodes [from,to), in one parallel region. */
 void tern_cpu_run(const tern_run *r);
+void tern_cpu_run_nodes(const tern_run *r, size_t from, size_t to);
 
 #endif
