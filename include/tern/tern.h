@@ -44,5 +44,6 @@
 #include <tern/option.h>
 #include <tern/session.h>
 #include <tern/tokenizer.h>
+#include <tern/train.h>
 
 #endif

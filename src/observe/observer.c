@@ -18,7 +18,7 @@ struct tern_observer {
     tern_arena  arena;
     tern_curves curves;
     tern_vec    line;       /* of char, of uint8_t */
-    char       *folder, *path, *event_path;
+    char       *report, *path, *event_path;
     int         metrics, events;   /* descriptors */
 };
 
@@ -137,10 +137,10 @@ tern_status tern_observer_open(const char *folder, uint64_t from, const tern_all
         if (*p == '/') *p = '_';
     snprintf(name, sizeof name, "events.out.tfevents.%010lld.%s.%ld.%llu", (long long)time(NULL), *host ? host : "host", (long)getpid(),
              (unsigned long long)from);
-    o->folder     = tern_arena_text(&o->arena, folder, strlen(folder));
+    o->report     = tern_path_join(&o->arena, folder, "report.html");
     o->path       = tern_path_join(&o->arena, folder, "metrics.jsonl");
     o->event_path = tern_path_join(&o->arena, folder, name);
-    if (!o->folder || !o->path || !o->event_path) {
+    if (!o->report || !o->path || !o->event_path) {
         st = no_memory(err);
         goto done;
     }
@@ -191,7 +191,5 @@ done:
 
 tern_status tern_observer_report(tern_observer *o, const char *title, const tern_fact *facts, size_t n_facts, tern_error *err)
 {
-    char *path = tern_path_join(&o->arena, o->folder, "report.html");
-    if (!path) return no_memory(err);
-    return tern_report_write(path, title, &o->curves, facts, n_facts, o->mem, err);
+    return tern_report_write(o->report, title, &o->curves, facts, n_facts, o->mem, err);
 }

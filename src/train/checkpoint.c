@@ -191,12 +191,25 @@ tern_status tern_checkpoint_list(const char *folder, tern_arena *arena, uint64_t
     return *step ? TERN_OK : tern_fail(err, TERN_ERR_MEMORY, "out of memory while looking into '%.150s'", folder);
 }
 
+/* What an interrupted save of some file of a run's folder left: "<file>.tmp-<number>". */
+static bool is_left_over(const char *name)
+{
+    static const char *const files[] = { "best.safetensors", "model.safetensors", "model.gguf", "config.json", "metrics.jsonl", "report.html" };
+    uint64_t step;
+    bool     temporary = false;
+    if (parse_name(name, &step, &temporary) && temporary) return true;
+    for (size_t i = 0; i < TERN_COUNT(files); i++) {
+        size_t n = strlen(files[i]);
+        if (strncmp(name, files[i], n) == 0 && strncmp(name + n, ".tmp-", 5) == 0) return true;
+    }
+    return false;
+}
+
 void tern_checkpoint_prune(const char *folder, size_t keep, const tern_allocator *mem)
 {
     tern_arena a;
-    uint64_t  *step, s;
+    uint64_t  *step;
     size_t     n;
-    bool       temporary;
     tern_arena_init(&a, mem, 0);
     if (tern_checkpoint_list(folder, &a, &step, &n, NULL) == TERN_OK)
         for (size_t i = 0; i + keep < n; i++) {
@@ -205,8 +218,7 @@ void tern_checkpoint_prune(const char *folder, size_t keep, const tern_allocator
         }
     DIR *d = opendir(folder);
     for (struct dirent *e; d && (e = readdir(d));) {
-        bool best = strncmp(e->d_name, "best.safetensors.tmp-", 21) == 0;
-        if (!best && !(parse_name(e->d_name, &s, &temporary) && temporary)) continue;
+        if (!is_left_over(e->d_name)) continue;
         char *path = tern_path_join(&a, folder, e->d_name);
         if (path) unlink(path);
     }

@@ -27,7 +27,7 @@ struct tern_optim {
 };
 
 /* Muon is for matrices between the embedding and the head, which keep AdamW (Jordan 2024). */
-static bool is_hidden(const tern_param *p)
+bool tern_param_hidden(const tern_param *p)
 {
     static const char *const outer[] = { "token_embd", "position_embd", "output.", "lm_head", "embed_tokens", "wte", "wpe", "cls" };
     if (!p->K || !p->decay) return false;
@@ -43,7 +43,7 @@ uint64_t tern_optim_bytes(tern_optimizer_kind kind, const tern_params *params)
     uint64_t bytes = 0;
     for (size_t j = 0; j < params->n; j++) {
         tern_slot slot[TERN_SLOTS] = { { 0 } };
-        tern_optimizers[kind]->slots(&params->p[j], is_hidden(&params->p[j]), slot);
+        tern_optimizers[kind]->slots(&params->p[j], tern_param_hidden(&params->p[j]), slot);
         for (int s = 0; s < TERN_SLOTS; s++) bytes += slot[s].n * (slot[s].bytes ? 1 : sizeof(float));
     }
     return bytes;
@@ -81,7 +81,7 @@ tern_status tern_optim_open(tern_optimizer_kind kind, const tern_optimizer_optio
     for (size_t j = 0; j < params->n; j++) {
         const tern_param *p = &params->p[j];
         size_t s = chunks(tern_param_size(p)) + p->N + p->K, w = 0;
-        o->hidden[j] = is_hidden(p);
+        o->hidden[j] = tern_param_hidden(p);
         o->kind->slots(p, o->hidden[j], &o->slot[j * TERN_SLOTS]);
         for (size_t k = j * TERN_SLOTS; k < (j + 1) * TERN_SLOTS; k++) {
             if (!o->slot[k].name) continue;
@@ -108,6 +108,8 @@ void tern_optim_close(tern_optim *o)
     tern_arena_clear(&o->arena);
     tern_memory_free(o->mem, o, sizeof *o);
 }
+
+void tern_optim_move(tern_optim *o, const tern_params *params) { o->params = params; }
 
 tern_slot *tern_optim_slots(tern_optim *o, size_t param) { return &o->slot[param * TERN_SLOTS]; }
 
