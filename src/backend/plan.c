@@ -589,13 +589,13 @@ tern_status tern_plan_finish(tern_builder *b, const tern_plan **out, tern_error 
 {
     *out = NULL;
     if (b->error.code == TERN_OK && b->logits < 0 && b->hidden < 0) tern_builder_fail(b, TERN_ERR_ARG, "a plan without output");
-    if (b->keep.on && b->keep.headless && b->error.code == TERN_OK && b->hidden < 0)
+    if (b->keep.headless && b->error.code == TERN_OK && b->hidden < 0)
         tern_builder_fail(b, TERN_ERR_UNSUPPORTED, "a plan without hidden states");
-    if (!b->keep.on) tern_fuse(b);
+    if (!b->keep.on && !b->keep.headless) tern_fuse(b);
     add_aux_values(b);
     size_t   n_body = b->n_nodes;
     int32_t *first = NULL, n_segments = 0;
-    if (b->error.code == TERN_OK && b->keep.on && b->keep.headless) n_body = (size_t)b->value[b->hidden].made + 1;
+    if (b->error.code == TERN_OK && b->keep.headless) n_body = (size_t)b->value[b->hidden].made + 1;
     tern_plan *p = NULL;
     tern_space spaces[2] = { { 0 }, { 0 } };
     if (b->error.code == TERN_OK) {

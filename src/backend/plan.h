@@ -139,8 +139,8 @@ typedef enum tern_fusion {
 void    tern_builder_set_fusions(tern_builder *b, uint32_t fusions);
 /* A plan to be walked back (autograd/tape.h): as forward() emitted it, no op in place, and every value keeps bytes of its own until the
  * end, activations rounded to bf16 apart. segments > 1: the nodes are cut into about so many runs where little is alive; what is read
- * in its own run only shares its bytes with the other runs' such values, and can be made again by running the run. headless: the
- * nodes behind the hidden states, which make the scores, are listed but have no memory and are not run. */
+ * in its own run only shares its bytes with the other runs' such values, and can be made again by running the run. headless (alone,
+ * too): as emitted, and the nodes behind the hidden states, which make the scores, are listed but have no memory and are not run. */
 typedef struct tern_keep { bool on, headless; int32_t segments; } tern_keep;
 void    tern_builder_set_keep(tern_builder *b, tern_keep keep);
 /* Tokens that a sequence of this plan may reach, as set before forward(); 0: unknown. Tables of positions may depend

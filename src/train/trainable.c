@@ -1,6 +1,7 @@
 /* Opening a model for training, making its matrices from the masters, and passes over a batch. See trainable.h. */
 #include "train/trainable.h"
 
+#include "autograd/head_loss.h"
 #include "autograd/tape.h"
 #include "base/error.h"
 #include "base/half.h"
@@ -27,6 +28,9 @@ struct tern_trainable {
     double      *sums;             /* of rows, for means; then losses of rows */
     const tern_plan *plan;
     const tern_tape *tape;
+    tern_head_loss head;           /* without what changes from batch to batch */
+    const tern_weight *head_weight;
+    tern_matrix  turned;           /* of it */
     tern_state   state;
     bool         has_state;
     uint8_t     *scratch, *grads, *op_scratch;
@@ -177,7 +181,7 @@ static tern_status make_matrices(tern_trainable *t, tern_error *err)
     return t->sums ? TERN_OK : no_memory(err);
 }
 
-enum { PIECE = 1024 };
+enum { PIECE = 1024 };   /* elements of a row, as there */
 
 /* As model/weights.c rounds float files, so that a file of the masters gives the same codes. */
 static void make_ternary(tern_trainable *t, const tern_matrix *w, const float *x, size_t begin, size_t end, int i)
@@ -206,6 +210,7 @@ static void remake(void *arg, int i, int n)
         else if (w->type != TERN_TYPE_f32)
             for (size_t r = begin; r < end; r++)
                 tern_types[w->type].quantize((uint8_t *)(uintptr_t)w->rows + r * tern_row_size(w->type, w->K), x + r * w->K, NULL, NULL, w->K);
+        if (&t->model.weight[k] == t->head_weight && t->head.turned) tern_transposed_fill_part(&t->turned, x, w->K, i, n);
         tern_pool_barrier(t->pool);
         const size_t panels = w->panels ? tern_panels(w) : 0;
         for (size_t p = panels * (size_t)i / (size_t)n; p < panels * ((size_t)i + 1) / (size_t)n; p++)
@@ -247,14 +252,47 @@ static tern_status make_state(tern_trainable *t, tern_error *err)
     return TERN_OK;
 }
 
+/* What stands behind the hidden states: a product, then perhaps a factor and a cap. */
+static tern_status make_head(tern_trainable *t, tern_error *err)
+{
+    size_t param = 0;
+    tern_head_loss *h = &t->head;
+    *h = (tern_head_loss){ .loss = TERN_LOSS_cross_entropy };
+    for (size_t k = t->plan->n_body; k < t->plan->n_nodes; k++) {
+        const tern_node *n = &t->plan->node[k];
+        if (n->op == TERN_OP_linear && !t->head_weight) t->head_weight = n->w;
+        else if (n->op == TERN_OP_softcap && t->head_weight && h->softcap == 0) h->softcap = n->u.scale.s;
+        else if (n->op == TERN_OP_scale && t->head_weight && h->softcap == 0 && h->scale == 0) h->scale = n->u.scale.s;
+        else if (n->op != TERN_OP_quantize) return tern_fail(err, TERN_ERR_UNSUPPORTED, "an output head of more than a product, a factor and a cap");
+    }
+    if (!t->head_weight) return tern_fail(err, TERN_ERR_UNSUPPORTED, "a plan without an output head");
+    const tern_matrix *w = &t->head_weight->m;
+    while (t->weights[param].w != t->head_weight) param++;
+    const tern_param *p = &t->params.p[t->weights[param].param];
+    h->head = w;
+    h->bias = t->head_weight->bias;
+    h->rows = tern_head_loss_rows(w->N);
+    if (!t->o.eval_only) {
+        const tern_type type = tern_product_type(t->o.bf16);
+        void *memory = take(t, tern_transposed_bytes(type, w->N, w->K), 1, &t->bytes.matrices);
+        if (!memory) return no_memory(err);
+        t->turned = tern_transposed_place(type, w->N, w->K, memory);
+        h->turned = &t->turned;
+        h->dw     = p->grad;
+        for (size_t i = 0; h->bias && i < t->params.n; i++)
+            if (t->params.p[i].value == h->bias) h->dbias = t->params.p[i].grad;
+    }
+    h->scratch = take(t, tern_head_loss_bytes(h, t->threads), 1, &t->bytes.pass);
+    return h->scratch ? TERN_OK : no_memory(err);
+}
+
 static tern_status make_plan(tern_trainable *t, tern_error *err)
 {
     const size_t rows = (size_t)t->o.rows;
     tern_builder *b = tern_builder_new(&t->arena, t->o.rows, t->o.rows, t->threads);
     if (!b) return no_memory(err);
     tern_builder_set_context(b, t->model.config.context < t->o.rows ? t->model.config.context : t->o.rows);
-    if (t->o.eval_only) tern_builder_set_fusions(b, 0);
-    else tern_builder_set_keep(b, (tern_keep){ .on = true, .segments = t->o.recompute });
+    tern_builder_set_keep(b, (tern_keep){ .on = !t->o.eval_only, .headless = true, .segments = t->o.recompute });
     t->model.arch->forward(b, &t->model);
     tern_status st = tern_plan_finish(b, &t->plan, err);
     if (st == TERN_OK && !t->o.eval_only)
@@ -270,7 +308,8 @@ static tern_status make_plan(tern_trainable *t, tern_error *err)
     t->sequence = TERN_NEW(&t->arena, tern_sequence, (size_t)t->o.segments);
     t->seq      = TERN_NEW(&t->arena, const tern_sequence *, rows);
     if (!t->scratch || !t->position || !t->want_row || !t->target || !t->row || !t->length || !t->sequence || !t->seq) return no_memory(err);
-    if (!t->tape) return TERN_OK;
+    st = make_head(t, err);
+    if (st != TERN_OK || !t->tape) return st;
     t->grads      = take(t, t->tape->grad_bytes, 1, &t->bytes.pass);
     t->op_scratch = take(t, t->tape->scratch_bytes, 1, &t->bytes.pass);
     return t->grads && t->op_scratch ? TERN_OK : no_memory(err);
@@ -376,32 +415,12 @@ static tern_status take_batch(tern_trainable *t, const tern_train_batch *in, ter
     return TERN_OK;
 }
 
-typedef struct scoring { tern_trainable *t; const tern_run *run; tern_back *back; float scale; } scoring;
+typedef struct scoring { tern_head_loss head; tern_pool *pool; } scoring;
 
-/* Cross entropy of rows [begin,end) of the scores z; gradient scale * (softmax(z) - one at the target). */
-static void score_rows(void *arg, size_t begin, size_t end)
+static void score(void *arg, int i, int n)
 {
     const scoring *s = arg;
-    const tern_vec_ops *vec = tern_vec_best();
-    const tern_value z = s->t->plan->logits;
-    const size_t V = (size_t)s->t->plan->value[z].C, ld = s->t->plan->value[z].ld;
-    for (size_t w = begin; w < end; w++) {
-        float  *x = tern_run_floats(s->run, z) + w * ld, top = x[0], part[PIECE];
-        double  sum = 0;
-        for (size_t v = 1; v < V; v++) top = x[v] > top ? x[v] : top;
-        float *dy = s->back ? tern_back_floats(s->back, z) + w * tern_back_ld(s->back, z) : NULL;
-        for (size_t v = 0; v < V; v += PIECE) {
-            const size_t n = V - v < PIECE ? V - v : PIECE;
-            float *e = dy ? dy + v : part;
-            for (size_t k = 0; k < n; k++) e[k] = x[v + k] - top;
-            vec->exp(e, e, n);
-            for (size_t k = 0; k < n; k++) sum += (double)e[k];
-        }
-        s->t->sums[w] = log(sum) + (double)top - (double)x[s->t->target[w]];
-        if (!dy) continue;
-        vec->scale(dy, dy, (float)((double)s->scale / sum), V);
-        dy[s->t->target[w]] -= s->scale;
-    }
+    tern_head_loss_run(&s->head, s->pool, i, n);
 }
 
 static tern_status pass(tern_trainable *t, const tern_train_batch *in, bool back, float scale, tern_train_loss *out, tern_error *err)
@@ -415,9 +434,24 @@ static tern_status pass(tern_trainable *t, const tern_train_batch *in, bool back
     tern_run  run = { .plan = t->plan, .batch = &batch, .state = &t->state, .scratch = t->scratch, .pool = t->pool };
     tern_back b = { .tape = t->tape, .run = &run, .grads = t->grads, .scratch = t->op_scratch, .n_seq = (size_t)n_seq, .row = t->row,
                     .length = t->length };
-    scoring   s = { t, &run, back ? &b : NULL, scale };
+    scoring   s = { t->head, t->pool };
     tern_cpu_run(&run);
-    tern_pool_for(t->pool, (size_t)batch.wants, 4, score_rows, &s);
+    const tern_value x = t->plan->hidden;
+    s.head.x       = tern_run_floats(&run, x);
+    s.head.ldx     = t->plan->value[x].ld;
+    s.head.target  = t->target;
+    s.head.M       = (size_t)batch.wants;
+    s.head.weight  = scale;
+    s.head.loss_of = t->sums;
+    if (back) {
+        s.head.spec = t->o.loss;
+        s.head.dx   = tern_back_floats(&b, x);
+        s.head.lddx = tern_back_ld(&b, x);
+    } else {
+        s.head.turned = NULL;
+        s.head.dw = s.head.dbias = NULL;
+    }
+    tern_pool_run(t->pool, score, &s);
     for (int32_t w = 0; w < batch.wants; w++) out->sum += t->sums[w];
     out->tokens = batch.wants;
     if (back) tern_tape_walk(&b);

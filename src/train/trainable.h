@@ -5,6 +5,7 @@
 #ifndef TERN_TRAIN_TRAINABLE_H
 #define TERN_TRAIN_TRAINABLE_H
 
+#include "autograd/loss.h"
 #include "autograd/param.h"
 #include "base/pool.h"
 #include "format/source.h"
@@ -21,6 +22,7 @@ typedef struct tern_trainable_options {
                              gradients and all else stay float32                                                     */
     bool    ternary;      /* the layers' matrices are ternary in the forward pass, with int8 activations (BitNet b1.58):
                              w by the mean of |w|, gradients pass straight through                                    */
+    tern_loss_spec loss;  /* of cross entropy when gradients are asked for: smoothing, z, gamma.  0: plain, as tern_trainable_eval() always is */
     bool    eval_only;    /* no gradients: less memory                                                              */
     uint64_t seed;        /* of weights that the source does not have                                               */
     float   init_std;     /* of those matrices.  0: 0.02                                                            */
@@ -35,7 +37,7 @@ typedef struct tern_train_batch {
     const int32_t *token, *target, *segment;   /* (rows); target -1: not counted; a new segment begins where the number changes */
 } tern_train_batch;
 
-typedef struct tern_train_loss { double sum; int64_t tokens; } tern_train_loss;   /* cross entropy in nats, over counted targets */
+typedef struct tern_train_loss { double sum; int64_t tokens; } tern_train_loss;   /* in nats, over counted targets */
 
 /* A source from the bytes of a config.json alone, with the tensors that its architecture asks for, none of which has numbers:
  * weights of such a source are drawn by the seed. `json` must live as long as the source. Errors: FORMAT, UNSUPPORTED, MEMORY. */
