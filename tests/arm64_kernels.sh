@@ -9,10 +9,11 @@ trap 'rm -rf "$out"' EXIT
 cc=aarch64-linux-gnu-gcc
 flags="-std=c11 -O2 -ffp-contract=off -fno-math-errno -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE -Iinclude -Isrc -Itests"
 objects=()
-for f in src/base/{cpu,rng,error,memory}.c src/quant/*.c src/kernel/*.c src/kernel/neon_dot/*.c tests/test_kernel.c; do
+for f in src/base/{checksum,cpu,error,file,memory,pool,rng,topology}.c src/quant/*.c src/kernel/*.c src/kernel/neon_dot/*.c src/kernel/neon_i8mm/*.c tests/test_kernel.c; do
     o=$out/${f//\//_}.o
     extra=
-    case $f in src/kernel/reference.c) extra=-O3 ;; src/kernel/neon_dot/*) extra="-O3 -march=armv8.2-a+dotprod+fp16" ;; esac
+    case $f in src/kernel/reference.c) extra=-O3 ;; src/kernel/neon_dot/*) extra="-O3 -march=armv8.2-a+dotprod+fp16" ;;
+    src/kernel/neon_i8mm/*) extra="-O3 -march=armv8.2-a+dotprod+fp16+i8mm" ;; esac
     "$cc" $flags $extra "-DTERN_SOURCE_DIR=\"$PWD\"" -c "$f" -o "$o"
     objects+=("$o")
 done

@@ -266,7 +266,7 @@ TEST(every_cell_equals_the_reference)
 /* TERN_ISA forced down level by level finds the cell of that level, and the quantizers agree. */
 TEST(forced_levels)
 {
-    static const tern_isa levels[] = { TERN_ISA_SCALAR, TERN_ISA_AVX2, TERN_ISA_AVX512, TERN_ISA_AVX512_BF16, TERN_ISA_NEON_DOT };
+    static const tern_isa levels[] = { TERN_ISA_SCALAR, TERN_ISA_AVX2, TERN_ISA_AVX512, TERN_ISA_AVX512_BF16, TERN_ISA_NEON_DOT, TERN_ISA_NEON_I8MM };
     tern_isa best = tern_isa_best();
     for (size_t l = 0; l < TERN_COUNT(levels); l++) {
         if (!tern_isa_supported(levels[l]) || levels[l] > best) continue;

@@ -12,6 +12,7 @@ const tern_cell tern_cells[] = {
 #define TERN_LEVEL_avx512   TERN_ISA_AVX512
 #define TERN_LEVEL_avx512_bf16 TERN_ISA_AVX512_BF16
 #define TERN_LEVEL_neon_dot TERN_ISA_NEON_DOT
+#define TERN_LEVEL_neon_i8mm TERN_ISA_NEON_I8MM
 #define TERN_CELL(type, isa, R, packing) \
     { #type " " #isa, TERN_TYPE_##type, TERN_LEVEL_##isa, R, TERN_PACKING_##packing, tern_tile_##type##_##isa },
 #include "kernel/cells.def"

@@ -51,6 +51,7 @@ const tern_limit_loops *tern_limit_loops_best(void)
     if (tern_isa_enabled(TERN_ISA_AVX512)) return &tern_limits_avx512;
     if (tern_isa_enabled(TERN_ISA_AVX2)) return &tern_limits_avx2;
 #elif defined(__aarch64__)
+    if (tern_isa_enabled(TERN_ISA_NEON_I8MM)) return &tern_limits_neon_i8mm;
     if (tern_isa_enabled(TERN_ISA_NEON_DOT)) return &tern_limits_neon_dot;
 #endif
     return &tern_limits_scalar;

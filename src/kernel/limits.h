@@ -18,7 +18,7 @@ extern const tern_limit_loops tern_limits_scalar;
 #if defined(__x86_64__)
 extern const tern_limit_loops tern_limits_avx2, tern_limits_avx512, tern_limits_avx512_bf16;
 #elif defined(__aarch64__)
-extern const tern_limit_loops tern_limits_neon_dot;
+extern const tern_limit_loops tern_limits_neon_dot, tern_limits_neon_i8mm;
 #endif
 
 /* The loops of the highest enabled level. */

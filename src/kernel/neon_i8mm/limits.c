@@ -1,0 +1,4 @@
+#define INT8_PRODUCT vmmlaq_s32
+#include "kernel/neon_dot/limit_loops.h"
+
+const tern_limit_loops tern_limits_neon_i8mm = { read_all, int8_peak, NULL, f32_peak, CHAINS * 32 * 2, 0, CHAINS * 4 * 2 };
