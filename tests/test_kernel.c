@@ -281,18 +281,21 @@ TEST(forced_levels)
         static const tern_act_kind kinds[] = { TERN_ACT_a8_row, TERN_ACT_a8_32, TERN_ACT_a8_256, TERN_ACT_bf16 };
         tern_rng r = { seed, 99, 0 };
         for (int k = 0; k < 4; k++)
-            for (size_t w = 0; w < TERN_COUNT(widths); w++) {
-                size_t K = widths[w], M = 5;
+            for (size_t w = 0; w < 2 * TERN_COUNT(widths); w++) {
+                const size_t K = widths[w / 2], M = w % 2 ? 5 : 29;   /* rows one by one; whole blocks of eight between them */
                 if (K % (k == 1 ? 32 : k == 2 ? 256 : 1)) continue;
                 size_t size = tern_act_size(kinds[k], M, K);
                 void  *p = aligned_alloc(64, size), *q = aligned_alloc(64, size);
                 float *x = malloc(M * K * sizeof *x);
                 for (size_t i = 0; i < M * K; i++) x[i] = (float)tern_rng_normal(&r) * (i / 32 % 5 ? 1 : 1e-36f);
-                for (size_t i = 0; i < K; i++) x[K + i] = 0;
-                for (size_t i = 0; i < K; i++) x[2 * K + i] = (float)(int)(i % 255) - 127 + (i % 3 ? 0.5f : 0);   /* ties */
-                x[2 * K] = 127;
-                x[3 * K + K / 2] = NAN;
-                x[4 * K + K - 1] = -INFINITY;
+                for (size_t m = 0; m + 5 <= M; m += 8) {
+                    for (size_t i = 0; i < K; i++) x[(m + 1) * K + i] = 0;
+                    for (size_t i = 0; i < K; i++) x[(m + 2) * K + i] = (float)(int)(i % 255) - 127 + (i % 3 ? 0.5f : 0);   /* ties */
+                    x[(m + 2) * K] = 127;
+                    if (m == 16) continue;   /* a block of finite numbers */
+                    x[(m + 3) * K + K / 2] = NAN;
+                    x[(m + 4) * K + K - 1] = -INFINITY;
+                }
                 memset(p, 0, size), memset(q, 0, size);
                 tern_act a, b;
                 tern_act_place(&a, kinds[k], M, K, p);
