@@ -25,6 +25,17 @@ printf 'id,question\n1,The cat\n' >"$WORK/q.csv"
 run 0 batch $M --field question "$WORK/q.csv" "$WORK/q.out"
 grep -q '"prompt":"The cat"' "$WORK/q.out" || bad "--field: $(cat "$WORK/q.out")"
 
+# files of other editors: a mark in front, blank rows behind; a quote that never ends would swallow the rest
+{ printf '\xef\xbb\xbfprompt,id\r\nThe cat,1\r\n\r\n"A dog, ""big""",2\r\nLily,3\r\n\r\n'; } >"$WORK/mark.csv"
+{ printf '\xef\xbb\xbf'; cat "$WORK/p.txt"; } >"$WORK/mark.txt"
+{ printf '\xef\xbb\xbf'; cat "$WORK/p.jsonl"; } >"$WORK/mark.jsonl"
+for kind in csv txt jsonl; do
+    run 0 batch $M "$WORK/mark.$kind" "$WORK/mark.$kind.out"
+    cmp -s "$WORK/txt.out" "$WORK/mark.$kind.out" || bad "with a byte order mark, $kind gives other answers"
+done
+printf 'id,prompt\n1,The cat\n2,"A dog\n3,Lily\n' >"$WORK/open.csv"
+refused 1 "a quote in row 3 is not closed" batch $M "$WORK/open.csv" "$WORK/open.out"
+
 # a bad line is an error of its own
 { echo '"The cat"'; echo 'nonsense'; echo '{"other": 1}'; printf '"%s"\n' "$(printf 'word %.0s' $(seq 1 600))"; echo '"Lily"'; } >"$WORK/bad.jsonl"
 run 1 batch $M "$WORK/bad.jsonl" "$WORK/bad.out"

@@ -12,6 +12,12 @@ run 0 quantize "$WORK/m.gguf" q8_0 "$WORK/q.gguf" --quiet
 run 0 info -m "$WORK/q.gguf"
 printed "q8_0"
 
+grep -q "rounding it again" "$WORK/err" && bad "the first rounding is called the second"
+run 0 quantize "$WORK/q.gguf" q4_0 "$WORK/r.gguf"
+grep -q "is q8_0 already: rounding it again loses more" "$WORK/err" || bad "a second rounding is not mentioned"
+run 0 quantize "$WORK/q.gguf" f32 "$WORK/r.gguf"
+[ ! -s "$WORK/err" ] || bad "float32 holds q8_0: $(cat "$WORK/err")"
+
 # each tensor that does not fit is named
 run 0 quantize "$WORK/m.gguf" q4_k_m "$WORK/k.gguf"
 printed "do not fit the type that was asked for"

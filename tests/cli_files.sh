@@ -49,6 +49,7 @@ refused 2 "--top-k takes a whole number from -1 to 16777216, not 'x'" run -m m -
 refused 2 "--stop takes a text that is not empty" run -m m --stop '' text
 refused 2 "--top-p takes a number from 0 to 1, not '2'" run -m m --top-p 2 text
 refused 2 "--cache takes one of" run -m m --cache q4 text
+refused 2 "--cache takes one of" bench -m m --cache q4
 refused 2 "--context-end takes one of" run -m m --context-end explode text
 refused 2 "use 'tern run --raw'" chat -m m --raw
 refused 2 "missing operand" batch -m m

@@ -62,7 +62,7 @@ printed "64, 63 apart"
 refused 1 "at least 2 are needed" perplexity -m "$STORIES" "$WORK/text" -n 1
 refused 1 "a stride of 64" perplexity -m "$STORIES" "$WORK/text" --window 64 --stride 64
 refused 1 "cannot open" perplexity -m "$STORIES" "$WORK/nothing"
-refused 1 "'q9' is no storage type" perplexity -m "$STORIES" "$WORK/text" --head q9
-refused 1 "are no multiple of 256" perplexity -m "$STORIES" "$WORK/text" --head q6_k
-refused 1 "only one of floats" perplexity -m "$WORK/q8_0.gguf" "$WORK/text" --head q4_0
+refused 2 "'q9' is no storage type" perplexity -m "$STORIES" "$WORK/text" --head q9
+refused 2 "are no multiple of 256" perplexity -m "$STORIES" "$WORK/text" --head q6_k
+refused 2 "only one of floats" perplexity -m "$WORK/q8_0.gguf" "$WORK/text" --head q4_0
 finish

@@ -53,6 +53,25 @@ grep -q "^Once" "$WORK/out" && bad "--logit-bias 403=-inf does not forbid 'Once'
 # nothing to write, a full context, a prompt that does not fit
 run 0 run $M -q -n 0 'Once'
 [ ! -s "$WORK/out" ] || bad "-n 0 writes: $(cat "$WORK/out")"
+run 0 run $M -n 0 'Once'
+grep -q "(eos)" "$WORK/err" && bad "a text that was not asked for ended: $(cat "$WORK/err")"
+refused 2 "has no name" convert "$D/stories260K.bin" ''
+refused 1 "has no name" run $M -n 2 --logits '' 'Once'
+
+# text that nobody can receive is an error
+checks=$((checks + 1))
+"$TERN" run $M -q -n 5 Once >&- 2>"$WORK/err" && bad "run without standard output succeeds"
+grep -q "cannot write standard output" "$WORK/err" || bad "without standard output: $(cat "$WORK/err")"
+
+# what is not used is said, and why there is no vocabulary
+run 0 run $M -n 5 --system 'Be brief.' 'Once'
+grep -q -- "--system is not used" "$WORK/err" || bad "--system is ignored without a word"
+mkdir "$WORK/two"
+cp "$D/stories260K.bin" "$WORK/two"
+cp "$D/tok512.bin" "$WORK/two/tok1.bin"
+cp "$D/tok512.bin" "$WORK/two/tok2.bin"
+refused 1 "has more than one tok*.bin; pass --tokenizer FILE" run -m "$WORK/two/stories260K.bin" Once
+refused 1 "has more than one tok*.bin; pass --tokenizer FILE" tokenize -m "$WORK/two/stories260K.bin" Once
 run 0 run $M --ctx 32 --greedy --ignore-eos ''
 grep -q "text 32 tokens.*(context)" "$WORK/err" || bad "a full context: $(cat "$WORK/err")"
 run 0 run $M --ctx 32 --greedy --context-end shift -n 100 --ignore-eos ''

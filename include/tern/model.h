@@ -74,6 +74,7 @@ typedef struct tern_model_info {
     const char *dominant_type;  /* storage type of most weights, "q4_k"                         */
     size_t   tensors;
     bool     has_tokenizer, has_template;
+    const char *no_tokenizer;   /* why it has none, "" when it has one                          */
     const char *refused;        /* why it cannot be run ("architecture 'x' is unknown; known are ..."), "" when it can: only a model
                                    that was opened with vocabulary_only can be such a one; numbers of its shape are then 0 */
 } tern_model_info;

@@ -171,6 +171,7 @@ tern_status tern_out_open(const char *path, const tern_allocator *mem, tern_out 
 {
     *out = (tern_out){ .fd = -1, .mem = tern_allocator_or_default(mem) };
     size_t n = strlen(path);
+    if (n == 0) return tern_fail(err, TERN_ERR_ARG, "the file to be written has no name");
     if (tern_path_is_directory(path)) return tern_fail(err, TERN_ERR_IO, "cannot write '%s': it is a directory", path);
     struct stat sb;   /* the rename would put a file in a device's, a pipe's or a link's place: /dev/stdout is a link, too */
     if (lstat(path, &sb) == 0 && S_ISLNK(sb.st_mode))

@@ -112,18 +112,20 @@ static tern_status read_json(batch *b, tern_text all, const char *path, tern_err
     return st;
 }
 
-/* One field of RFC 4180 into `out`; *end says whether the record ends behind it. */
-static bool csv_field(tern_text *rest, tern_vec *out, bool *end)
+/* One field of RFC 4180 into `out`; *end says whether the record ends behind it, *open whether its quotes do not. */
+static bool csv_field(tern_text *rest, tern_vec *out, bool *end, bool *open)
 {
     const char *s = rest->data;
     size_t i = 0, n = rest->size;
     out->n = 0;
+    *open = false;
     if (n && s[0] == '"') {
         for (i = 1; i < n; i++) {
             if (s[i] == '"' && !(i + 1 < n && s[i + 1] == '"')) break;
             i += s[i] == '"';
             if (!tern_vec_append(out, &s[i], 1)) return false;
         }
+        *open = i >= n;
         if (i < n) i++;
     }
     while (i < n && s[i] != ',' && s[i] != '\n') {
@@ -144,9 +146,15 @@ static tern_status read_csv(batch *b, tern_text all, const char *path, tern_erro
     size_t      want = SIZE_MAX, row = 0;
     tern_vec_init(&field, NULL, 1);
     while (all.size && st == TERN_OK) {
-        bool end = false, found = false;
+        bool end = false, found = false, open = false;
+        if (row && (all.data[0] == '\n' || (all.size > 1 && memcmp(all.data, "\r\n", 2) == 0))) {
+            tern_text empty;
+            next_line(&all, &empty);
+            continue;
+        }
         for (size_t column = 0; !end && st == TERN_OK; column++) {
-            if (!csv_field(&all, &field, &end)) st = no_memory(err);
+            if (!csv_field(&all, &field, &end, &open)) st = no_memory(err);
+            else if (open) st = tern_fail(err, TERN_ERR_FORMAT, "'%s': a quote in row %zu is not closed", path, row + 1);
             else if (row == 0 && tern_vec_reserve(&field, field.n + 1)) {
                 TERN_VEC(&field, char)[field.n] = 0;
                 if (strcmp(field.data, b->field) == 0) want = column;
@@ -169,6 +177,7 @@ static tern_status read_inputs(batch *b, const char *path, const tern_map *map, 
 {
     const char *dot = strrchr(tern_path_name(path), '.');
     tern_text   all = { (const char *)map->data, map->size };
+    if (all.size >= 3 && memcmp(all.data, "\xef\xbb\xbf", 3) == 0) all = (tern_text){ all.data + 3, all.size - 3 };   /* the mark of some editors */
     if (dot && strcasecmp(dot, ".jsonl") == 0) return read_jsonl(b, all, err);
     if (dot && strcasecmp(dot, ".json") == 0) return read_json(b, all, path, err);
     if (dot && strcasecmp(dot, ".csv") == 0) return read_csv(b, all, path, err);

@@ -12,10 +12,12 @@ typedef struct bench_options {
     tern_option_list models;
     const char *prompt, *sequences;
     int32_t generate, depth, repeat, alternate, batch;
-    const char *cache;
+    int  cache;
     bool limits, tune;
     tern_weight_args weights;
 } bench_options;
+
+static const char *const caches[] = { "f16", "f32", "q8_0" };   /* as the option says */
 
 #define AT(field) offsetof(bench_options, field)
 static const tern_option rows[] = {
@@ -28,7 +30,7 @@ static const tern_option rows[] = {
     { "alternate", 0, TERN_OPTION_INT, AT(alternate), 1, TERN_BENCH_RUNS, "N", NULL, "32",
       "slices of a decode test, the limit probed between any two; the median counts" },
     { "batch", 'b', TERN_OPTION_INT, AT(batch), 1, 1 << 16, "N", NULL, "512", "tokens of one pass over a prompt" },
-    { "cache", 0, TERN_OPTION_TEXT, AT(cache), 0, 0, "TYPE", NULL, "f16", "storage type of keys and values: f32, f16, q8_0" },
+    { "cache", 0, TERN_OPTION_CHOICE, AT(cache), 0, 0, "TYPE", "f16 f32 q8_0", "f16", "storage of keys and values: f16, f32 or q8_0" },
     { "limits", 0, TERN_OPTION_FLAG, AT(limits), 0, 0, NULL, NULL, NULL, "measure only the machine's limits" },
     { "tune", 0, TERN_OPTION_FLAG, AT(tune), 0, 0, NULL, NULL, NULL,
       "find out which choices make the model faster here without changing a text (threads, five codes in a byte, skipped zeros, a "
@@ -66,7 +68,7 @@ static void command_line(char *out, size_t size, const char *model, const bench_
     if (o->repeat && r->prompt) SAY(" -r %d", o->repeat);
     if (o->alternate && r->sequences) SAY(" --alternate %d", o->alternate);
     if (o->batch) SAY(" -b %d", o->batch);
-    if (o->cache) SAY(" --cache %s", o->cache);
+    if (o->cache) SAY(" --cache %s", caches[o->cache]);
     if (o->weights.head) SAY(" --head %s", o->weights.head);
     if (o->weights.two_stage) SAY(" --two-stage %s", o->weights.two_stage);
     if (o->weights.f16_as_bf16) SAY(" --f16-as-bf16");
@@ -152,7 +154,7 @@ static tern_status bench_one(tern_cli *c, const char *path, tern_bar *bar, json_
     tern_bench_result r[2 * TERN_BENCH_LIST];
     size_t n = 0;
     tern_bench_options bo = { .generate = o->generate, .no_decode = o->generate < 0, .depth = o->depth, .repeat = o->repeat,
-                              .alternate = o->alternate, .n_batch = o->batch, .threads = c->common.threads, .cache = o->cache,
+                              .alternate = o->alternate, .n_batch = o->batch, .threads = c->common.threads, .cache = caches[o->cache],
                               .progress = tern_bar_progress, .user = bar };
     bool none;
     tern_model_options mo = { .threads = c->common.threads, .progress = tern_bar_progress, .user = bar };

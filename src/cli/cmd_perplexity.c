@@ -67,7 +67,7 @@ static int run(tern_cli *c)
     int code = tern_open_model(c, &o->model, false, &model);
     if (code) goto done;
     if (!tern_model_tokenizer(model)) {
-        code = tern_cli_failf(c, "the model has no tokenizer, and none stands beside it: pass --tokenizer FILE");
+        code = tern_no_tokenizer(c, model);
         goto done;
     }
     if (tern_encode_vec(tern_model_tokenizer(model), text, size, 0, &ids, &err) != TERN_OK) {

@@ -122,7 +122,8 @@ static int run(tern_cli *c)
         n = 0;   /* the session holds it already */
     }
     if (st == TERN_OK && o->echo && size) print(&p, prompt, size);
-    if (st == TERN_OK && !(tern_cli_given(c, "tokens") && o->text.tokens == 0)) {
+    const bool wanted = !(tern_cli_given(c, "tokens") && o->text.tokens == 0);
+    if (st == TERN_OK && wanted) {
         o->text.generate.on_text = print;
         o->text.generate.on_token = go_on;
         o->text.generate.user = &p;
@@ -130,7 +131,7 @@ static int run(tern_cli *c)
     }
     tern_bar_end(&p.bar);
     if (p.last && p.last != '\n' && isatty(STDOUT_FILENO)) putchar('\n');
-    if (st == TERN_OK || st == TERN_ERR_CANCELLED) tern_note_speed(c, &g);
+    if (wanted && (st == TERN_OK || st == TERN_ERR_CANCELLED)) tern_note_speed(c, &g);
     if (o->stats) {
         tern_model_info      info = tern_model_describe(model);
         tern_session_options so = tern_session_choices(c, &o->text);

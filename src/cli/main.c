@@ -274,13 +274,11 @@ static int check_level(tern_cli *c)
 }
 
 /* A program may be started without its first three descriptors. The next file opened would become standard error, and
- * what is said there part of it. */
+ * what is said there part of it. Standard output that is missing stays one that cannot be written. */
 static void fill_descriptors(void)
 {
-    int fd;
-    do fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd > STDERR_FILENO) close(fd);
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR) < 0) return;
 }
 
 /* Files are mapped: one that becomes shorter, or that the disk cannot read, is noticed where it is used. */

@@ -148,6 +148,11 @@ void tern_note_unread(const tern_cli *c, const tern_unread *u)
                   tern_show_bytes(u->bytes));
 }
 
+int tern_no_tokenizer(const tern_cli *c, const tern_model *m)
+{
+    return tern_cli_failf(c, "the model has no tokenizer: %s; pass --tokenizer FILE", tern_model_describe(m).no_tokenizer);
+}
+
 int tern_open_tokenizer(tern_cli *c, const tern_model_args *a, tern_model **model, tern_tokenizer **own, const tern_tokenizer **out)
 {
     tern_error err = {0};
@@ -171,7 +176,7 @@ int tern_open_tokenizer(tern_cli *c, const tern_model_args *a, tern_model **mode
     }
     if (st != TERN_OK) return tern_cli_fail(c, &err);
     *out = tern_model_tokenizer(*model);
-    return *out ? TERN_EXIT_DONE : tern_cli_failf(c, "'%s' has no tokenizer: pass --tokenizer FILE", a->model);
+    return *out ? TERN_EXIT_DONE : tern_no_tokenizer(c, *model);
 }
 
 /* --- sessions and texts --- */
@@ -186,7 +191,7 @@ int tern_open_session(tern_cli *c, const tern_text_args *a, const tern_model *m,
 {
     tern_error err = {0};
     const tern_session_options o = tern_session_choices(c, a);
-    if (!tern_model_tokenizer(m)) return tern_cli_failf(c, "the model has no tokenizer, and none stands beside it: pass --tokenizer FILE");
+    if (!tern_model_tokenizer(m)) return tern_no_tokenizer(c, m);
     if (tern_session_open(m, &o, out, &err) != TERN_OK) return tern_cli_fail(c, &err);
     const int32_t trained = tern_model_describe(m).context;
     if (trained > 0 && a->context > trained)
@@ -276,7 +281,7 @@ int tern_open_template(tern_cli *c, const tern_text_args *a, const tern_model *m
     size_t      size = 0;
     int         code = TERN_EXIT_DONE;
     *out = NULL;
-    if (a->raw) return TERN_EXIT_DONE;
+    if (a->raw) goto done;
     if (!a->chat_template) source = tern_model_template_text(m);
     else source = tern_template_builtin(a->chat_template);
     if (source) {
@@ -288,7 +293,9 @@ int tern_open_template(tern_cli *c, const tern_text_args *a, const tern_model *m
         size = map.size;
     }
     if (source && tern_template_open(source, size, NULL, out, &err) != TERN_OK) code = tern_cli_fail(c, &err);
+done:
     tern_map_close(&map);
+    if (!code && !*out && a->system) tern_cli_note(c, "--system is not used: there is no chat template that takes it");
     return code;
 }
 

@@ -43,6 +43,8 @@ void tern_weight_choices(const tern_weight_args *a, tern_model_options *o);
 void tern_note_weights(const tern_cli *c, const tern_weight_args *a, const tern_model *m);
 /* "not read: 51.2 % of the rows of up, 63.0 % of the columns of down, 4.2 GiB" where zeros were skipped. */
 void tern_note_unread(const tern_cli *c, const tern_unread *u);
+/* Fails, saying why the model has none. */
+int tern_no_tokenizer(const tern_cli *c, const tern_model *m);
 int tern_open_tokenizer(tern_cli *c, const tern_model_args *a, tern_model **model, tern_tokenizer **own, const tern_tokenizer **out);
 int tern_open_session(tern_cli *c, const tern_text_args *a, const tern_model *m, tern_session **out);
 /* Open the model of --draft and put its handle into a->generate; *model stays NULL without the option. Close with

@@ -92,6 +92,7 @@ static tern_status check_out(tern_edit *e, tern_error *err)
     char *out_folder = tern_path_directory(&e->arena, e->out);
     bool  in_part, out_part, replaced = tern_path_same(e->in, e->out);
     if (!out_folder) return tern_edit_no_memory(e, err);
+    if (!*e->out) return tern_fail(err, TERN_ERR_ARG, "the file to be written has no name");
     if (!*out_name || tern_path_is_directory(e->out))
         return tern_fail(err, TERN_ERR_ARG, "'%.150s' is a directory, the new file needs a name", e->out);
     if (!replaced && tern_path_same(out_folder, e->source->directory)) {
@@ -197,7 +198,7 @@ static tern_status decide(tern_edit *e, tern_item *item, tern_error *err)
         e->result.fallbacks++;
     }
     bool rounded = tern_types[item->from].elems > 1 && !tern_type_is_ternary(item->from);
-    if (item->to != item->from && rounded && !e->told_twice) {
+    if (item->to != item->from && rounded && tern_types[item->to].elems > 1 && !e->told_twice) {
         tern_edit_say(e, "%s is %s already: rounding it again loses more than rounding the original", item->name, tern_types[item->from].name);
         e->told_twice = true;
     }

@@ -29,7 +29,7 @@ tern_model_info tern_model_describe(const tern_model *m)
         .sidecar = m->sidecar_path ? m->sidecar_path : "", .sidecar_bytes = m->sidecar_bytes, .sidecar_used = m->sidecar_used, .sidecar_fresh = m->sidecar_fresh,
         .sidecar_refused = m->sidecar_refused ? m->sidecar_refused : "",
         .dominant_type = tern_types[dominant].name, .tensors = s->n_tensors, .has_tokenizer = m->tokenizer != NULL,
-        .has_template = m->template_text != NULL, .refused = m->refused ? m->refused : "",
+        .has_template = m->template_text != NULL, .no_tokenizer = m->no_tokenizer ? m->no_tokenizer : "", .refused = m->refused ? m->refused : "",
     };
 }
 

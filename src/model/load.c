@@ -340,6 +340,8 @@ static tern_status load_vocabulary(tern_model *m, const tern_model_options *o, t
     if (st == TERN_ERR_UNSUPPORTED && !o->tokenizer) {   /* a model without vocabulary can still be run with ids */
         if (o->log) o->log(o->user, TERN_LOG_WARN, why.message);
         m->tokenizer = NULL;
+        m->no_tokenizer = tern_arena_text(&m->arena, why.message, strlen(why.message));
+        if (!m->no_tokenizer) return no_memory(err);
     } else if (st != TERN_OK) {
         if (err) *err = why;
         return st;

@@ -67,6 +67,7 @@ struct tern_model {
     tern_weight *weight;            /* (n_weights) all matrices, for packing and info */
     size_t       n_weights;
     bool         vocabulary_only;
+    char        *no_tokenizer;      /* why tokenizer is NULL, or NULL                  */
     char        *refused;           /* why it cannot be run, then without config; NULL: it can */
     char        *unknown;           /* what its file calls its architecture, where arch is NULL  */
     tern_vec     owned;             /* of tern_owned: panels and converted matrices */

@@ -63,7 +63,7 @@ static tern_status vocabulary_in(tern_arena *a, const char *directory, char **ou
     for (struct dirent *e; d && st == TERN_OK && (e = readdir(d)) != NULL;) {
         size_t n = strlen(e->d_name);
         if (n < 7 || memcmp(e->d_name, "tok", 3) != 0 || strcmp(e->d_name + n - 4, ".bin") != 0) continue;
-        if (*out) st = tern_fail(err, TERN_ERR_UNSUPPORTED, "'%s' has more than one tok*.bin: name the tokenizer", directory);
+        if (*out) st = tern_fail(err, TERN_ERR_UNSUPPORTED, "'%s' has more than one tok*.bin", directory);
         else if (!(*out = tern_path_join(a, directory, e->d_name))) st = tern_no_memory(err, "opening a tokenizer");
     }
     if (d) closedir(d);
