@@ -88,7 +88,7 @@ typedef struct tern_train_plan {
     uint64_t train_tokens, valid_tokens, tokens_per_step;
     int64_t  first_step, steps;    /* done already; in all                                    */
     int32_t  batch, micro, length;
-    uint64_t bytes_params, bytes_matrices, bytes_optimizer, bytes_pass, bytes_data, bytes;   /* of memory; bytes: all together */
+    uint64_t bytes_params, bytes_matrices, bytes_optimizer, bytes_pass, bytes_data, bytes;   /* of memory; data: the program's, too; bytes: all together */
     uint64_t bytes_checkpoint;     /* of one file                                             */
     double   flops_per_token;
     double   peak;                 /* operations a second that the processor can do           */

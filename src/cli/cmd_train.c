@@ -77,7 +77,7 @@ static int print_plan(tern_cli *c, const tern_train_plan *p)
     if (p->first_step) printf("done        %lld steps\n", (long long)p->first_step);
     printf("optimizer   %s, %s\n", p->optimizer, p->schedule);
     printf("memory      %s: parameters and gradients %s, matrices %s,\n", tern_show_bytes(p->bytes), tern_show_bytes(p->bytes_params), tern_show_bytes(p->bytes_matrices));
-    printf("            optimizer %s, activations %s, data %s\n", tern_show_bytes(p->bytes_optimizer), tern_show_bytes(p->bytes_pass), tern_show_bytes(p->bytes_data));
+    printf("            optimizer %s, activations %s, program and data %s\n", tern_show_bytes(p->bytes_optimizer), tern_show_bytes(p->bytes_pass), tern_show_bytes(p->bytes_data));
     printf("disk        %s a checkpoint\n", tern_show_bytes(p->bytes_checkpoint));
     printf("speed       %.0f tokens/s, %.0f %% of %.0f GFLOP/s\n", (double)p->tokens_per_step / p->seconds_per_step,
            100 * p->flops_per_token * (double)p->tokens_per_step / p->seconds_per_step / p->peak, p->peak / 1e9);

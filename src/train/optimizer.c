@@ -109,7 +109,11 @@ void tern_optim_close(tern_optim *o)
     tern_memory_free(o->mem, o, sizeof *o);
 }
 
-void tern_optim_move(tern_optim *o, const tern_params *params) { o->params = params; }
+void tern_optim_move(tern_optim *o, const tern_params *params, tern_pool *pool)
+{
+    o->params = params;
+    o->pool = pool;
+}
 
 tern_slot *tern_optim_slots(tern_optim *o, size_t param) { return &o->slot[param * TERN_SLOTS]; }
 

@@ -75,8 +75,8 @@ TERN_USE_RESULT tern_status tern_optim_open(tern_optimizer_kind kind, const tern
                                             tern_pool *pool, const tern_allocator *mem, tern_optim **out, tern_error *err);
 void   tern_optim_close(tern_optim *o);   /* NULL is fine */
 void   tern_optim_step(tern_optim *o, const tern_step *s);
-/* The same parameters somewhere else: as many, of the same shapes. */
-void   tern_optim_move(tern_optim *o, const tern_params *params);
+/* The same parameters somewhere else, as many, of the same shapes; the pool that was there may be gone. */
+void   tern_optim_move(tern_optim *o, const tern_params *params, tern_pool *pool);
 /* A matrix between the embedding and the head. */
 bool   tern_param_hidden(const tern_param *p);
 tern_slot *tern_optim_slots(tern_optim *o, size_t param);   /* (TERN_SLOTS) */

@@ -31,6 +31,12 @@ static void note(const tern_trainer *t, const char *fmt, ...)
 
 /* --- opening --- */
 
+static uint64_t peak_memory(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) == 0 ? (uint64_t)u.ru_maxrss * 1024 : 0;
+}
+
 typedef struct peak_job { uint64_t (*loop)(int64_t); int64_t rounds; uint64_t sink[TERN_MAX_THREADS]; } peak_job;
 static void peak_loop(void *arg, int i, int n)
 {
@@ -169,7 +175,7 @@ static tern_status go_on(tern_trainer *t, const uint64_t *step, size_t n, tern_e
             tern_trainable_close(t->model);
             t->model = NULL;
             TERN_TRY(open_model(t, is_ternary_at(t, t->state.step), err));
-            tern_optim_move(t->optim, tern_trainable_params(t->model));
+            tern_optim_move(t->optim, tern_trainable_params(t->model), tern_trainable_pool(t->model));
         }
         st = tern_checkpoint_load(path, tern_trainable_params(t->model), t->optim, tern_trainable_pool(t->model), &t->arena, &text, err);
         if (st == TERN_OK) {
@@ -217,13 +223,14 @@ tern_status tern_trainer_open(const tern_train_options *options, tern_trainer **
         TERN_TRY(open_feed(t, context, err));
     }
     fill_schedule(t);
+    t->base_bytes = peak_memory();
     TERN_TRY(open_model(t, is_ternary_at(t, 0), err));
     TERN_TRY(make_buffers(t, err));
     tern_optimizer_options oo = { .beta1 = t->o.beta1, .beta2 = t->o.beta2, .eps = t->o.eps, .momentum = t->o.momentum, .rho = t->o.rho,
                                   .nesterov = t->o.nesterov };
     TERN_TRY(tern_optim_open((tern_optimizer_kind)t->o.optimizer, &oo, tern_trainable_params(t->model), tern_trainable_pool(t->model), mem, &t->optim, err));
     if (n) TERN_TRY(go_on(t, steps, n, err));
-    t->peak = measure_peak(tern_trainable_pool(t->model), t->o.bf16 || t->o.ternary);
+    t->peak = measure_peak(tern_trainable_pool(t->model), t->o.bf16);
     t->last = (tern_train_report){ .step = t->state.step, .steps = t->o.steps, .loss = NAN, .val_loss = NAN, .val_bits = NAN, .flips = NAN, .zeros = NAN };
 done:
     if (st == TERN_OK) *out = t;
@@ -258,7 +265,7 @@ tern_train_plan tern_trainer_plan(const tern_trainer *t)
                           .peak = t->peak, .architecture = tern_trainable_model(t->model)->arch->name, .optimizer = tern_optimizers[t->o.optimizer]->name,
                           .schedule = tern_schedules[t->o.schedule]->name };
     for (size_t j = 0; j < all->n; j++) p.parameters += tern_param_size(&all->p[j]);
-    p.bytes_data = t->n_master * ((t->code ? 1 : 0) + (t->master ? sizeof(float) : 0));
+    p.bytes_data = t->base_bytes + t->n_master * ((t->code ? 1 : 0) + (t->master ? sizeof(float) : 0));
     p.bytes = p.bytes_params + p.bytes_matrices + p.bytes_optimizer + p.bytes_pass + p.bytes_data;
     p.bytes_checkpoint = p.parameters * sizeof(float) + p.bytes_optimizer;
     if (t->pass_seconds > 0) p.seconds_per_step = t->pass_seconds * (double)p.tokens_per_step / (double)t->pass_tokens;
@@ -386,7 +393,7 @@ static tern_status become_ternary(tern_trainer *t, tern_error *err)
     tern_status st = open_model(t, true, err);
     if (st == TERN_OK) {
         p = tern_trainable_params(t->model);
-        tern_optim_move(t->optim, p);
+        tern_optim_move(t->optim, p, tern_trainable_pool(t->model));
         at = 0;
         for (size_t j = 0; j < p->n; at += tern_param_size(&p->p[j++])) memcpy(p->p[j].value, keep + at, tern_param_size(&p->p[j]) * sizeof *keep);
         t->dirty = true;
@@ -462,12 +469,6 @@ static tern_status take_step(tern_trainer *t, tern_error *err)
     t->state.at = tern_data_tell(t->feed.train);
     t->state.tokens += (uint64_t)l.tokens;
     return t->o.blend && t->state.step == t->o.blend ? become_ternary(t, err) : TERN_OK;
-}
-
-static uint64_t peak_memory(void)
-{
-    struct rusage u;
-    return getrusage(RUSAGE_SELF, &u) == 0 ? (uint64_t)u.ru_maxrss * 1024 : 0;
 }
 
 static tern_status write_line(tern_trainer *t, tern_error *err)

@@ -47,7 +47,7 @@ struct tern_trainer {
     int8_t     *code;          /* (n_master) ternary codes at the last look; NULL: not ternary */
     bool        looked, dirty, blended;   /* dirty: matrices must be made again */
     double      peak, pass_seconds;
-    uint64_t    pass_tokens;
+    uint64_t    pass_tokens, base_bytes;   /* base_bytes: of the process before the model was made */
     tern_train_report last;
 };
 
