@@ -97,7 +97,7 @@ static void indented(FILE *f, const char *lines, const char *by)
 void tern_help_program(FILE *f)
 {
     fputs("tern: run language models\n\nUsage: tern COMMAND [OPTIONS] [OPERANDS]\n\nCommands:\n", f);
-    for (size_t i = 0; tern_commands[i]; i++) fprintf(f, "  %-14s%s\n", tern_commands[i]->name, tern_commands[i]->summary);
+    for (size_t i = 0; tern_commands[i]; i++) fprintf(f, "  %-17s%s\n", tern_commands[i]->name, tern_commands[i]->summary);
     fputs("\n'tern COMMAND --help' explains one command, 'tern --version' prints the version.\n", f);
 }
 
