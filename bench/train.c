@@ -1,6 +1,6 @@
 /* A step of training, without the optimizer: forward and back over a batch of random tokens, and the matrices made anew.
  *
- * usage: train [-t THREADS] [-b SEQUENCES] [-l LENGTH] [-L LAYERS] [-C WIDTH] [-H HEADS] [-V VOCABULARY] [-r RECOMPUTE] [-n ROUNDS] [f32|bf16|ternary]
+ * usage: train [-t THREADS] [-b SEQUENCES] [-l LENGTH] [-L LAYERS] [-C WIDTH] [-H HEADS] [-V VOCABULARY] [-r RECOMPUTE] [-n ROUNDS] [f32|bf16|ternary|ternary-bf16]
  *
  * A GPT-2 of 124M parameters, 4 sequences of 1024, unless told otherwise. Prints for each round seconds of the forward pass alone, of
  * forward and back, and of making the matrices; operations as 6 N + 6 L C T a token; and their share of the peak
@@ -51,11 +51,11 @@ int main(int argc, char **argv)
     tern_probe       probe;
     tern_train_loss  loss;
     const int rows = batch * length;
-    const bool bf16 = strcmp(kind, "bf16") == 0;
+    const bool bf16 = strstr(kind, "bf16") != NULL;
     snprintf(json, sizeof json, "{\"model_type\": \"gpt2\", \"n_layer\": %d, \"n_embd\": %d, \"n_head\": %d, \"vocab_size\": %d, \"n_positions\": %d}", L, C,
              H, V, length);
     must(tern_trainable_source(json, strlen(json), NULL, &source, &err), &err);
-    tern_trainable_options o = { .rows = rows, .segments = batch, .threads = threads, .bf16 = bf16, .ternary = strcmp(kind, "ternary") == 0,
+    tern_trainable_options o = { .rows = rows, .segments = batch, .threads = threads, .bf16 = bf16, .ternary = strncmp(kind, "ternary", 7) == 0,
                                  .recompute = recompute };
     must(tern_trainable_open(source, &o, &t, &err), &err);
     must(tern_probe_open(tern_trainable_pool(t), &tern_allocator_default, &probe, &err), &err);

@@ -71,8 +71,8 @@ static void check_golden(const char *name, double tolerance)
     const tern_params *all = tern_trainable_params(t);
     snprintf(path, sizeof path, "models/%s/grads.txt", name);
     FILE  *f = fopen(test_golden(path), "r");
-    double want;
-    int    tokens;
+    double want = 0;
+    int    tokens = 0;
     CHECK(f && fscanf(f, "loss %lf %d", &want, &tokens) == 2);
     CHECK_MSG(fabs(loss.sum - want) < 1e-4 * want && loss.tokens == tokens, "%s: loss %.9g of %d, want %.9g of %d", name, loss.sum,
               (int)loss.tokens, want, tokens);
@@ -314,12 +314,68 @@ TEST(wrong_batches_are_refused)
     CHECK(tern_trainable_open(s, &(tern_trainable_options){ .rows = 4, .threads = 1 }, &t, &err) == TERN_ERR_UNSUPPORTED && !t);
 }
 
+typedef struct counter { long calls, fail_at, live; } counter;
+static void *count_alloc(void *user, size_t size)
+{
+    counter *c = user;
+    if (c->calls++ == c->fail_at) return NULL;
+    c->live++;
+    return tern_allocator_default.alloc(NULL, size);
+}
+static void count_free(void *user, void *p, size_t size)
+{
+    ((counter *)user)->live--;
+    tern_allocator_default.free(NULL, p, size);
+}
+
+/* Also: a pass allocates nothing. */
+TEST(every_allocation_may_fail)
+{
+    tern_error err;
+    sample x;
+    tern_train_loss loss;
+    load_tokens(&x, "qwen2");
+    tern_arena_tiny = true;
+    long n = 0;
+    for (;; n++) {
+        counter c = { .fail_at = n };
+        tern_allocator mem = { count_alloc, count_free, &c };
+        tern_source    *s;
+        tern_trainable *t = NULL;
+        tern_status st = tern_source_open(test_golden("models/qwen2"), &(tern_source_options){ .mem = &mem }, &s, &err);
+        if (st == TERN_OK)
+            st = tern_trainable_open(s, &(tern_trainable_options){ .rows = 40, .threads = 2, .ternary = true, .recompute = 3, .mem = &mem }, &t, &err);
+        if (st == TERN_OK) {
+            const long before = c.calls;
+            OK(tern_trainable_backward(t, &x.b, 1, &loss, &err));
+            assert_int_equal(c.calls, before);
+            tern_trainable_close(t);
+        }
+        assert_int_equal(c.live, 0);
+        if (st == TERN_OK) break;
+        CHECK_MSG(st == TERN_ERR_MEMORY && !t, "allocation %ld: %s", n, err.message);
+    }
+    for (long k = 0;; k++) {
+        counter c = { .fail_at = k };
+        tern_allocator mem = { count_alloc, count_free, &c };
+        tern_source *s;
+        tern_status  st = tern_trainable_source(config, sizeof config - 1, &mem, &s, &err);
+        if (st == TERN_OK) tern_source_close(s);
+        assert_int_equal(c.live, 0);
+        if (st == TERN_OK) break;
+        CHECK_MSG(st == TERN_ERR_MEMORY && !s, "allocation %ld: %s", k, err.message);
+    }
+    tern_arena_tiny = false;
+    fprintf(stderr, "%ld allocations were failed\n", n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_those_of_pytorch), cmocka_unit_test(threads_and_recomputation_change_no_bit),
         cmocka_unit_test(documents_do_not_see_each_other), cmocka_unit_test(bf16_is_near), cmocka_unit_test(loss_is_that_of_inference),
         cmocka_unit_test(one_batch_is_learnt_by_heart), cmocka_unit_test(wrong_batches_are_refused),
+        cmocka_unit_test(every_allocation_may_fail),
     };
     return RUN(tests);
 }

@@ -31,7 +31,10 @@ float tern_ternary_absmean(const float *w, size_t n) { return tern_ternary_mean(
 void tern_ternary_codes(int8_t *code, const float *w, float mean, size_t n)
 {
     float inverse = tern_inverse(mean);
-    for (size_t i = 0; i < n; i++) code[i] = (int8_t)tern_cut(rintf(tern_finite(w[i]) * inverse), -1, 1);
+    for (size_t i = 0; i < n; i++) {   /* a half is rounded to zero, the even neighbour; 1.5 and more are cut anyway */
+        const float t = tern_finite(w[i]) * inverse;
+        code[i] = (int8_t)((t > 0.5f) - (t < -0.5f));
+    }
 }
 
 void tern_ternary_pack(tern_type t, void *blocks, const int8_t *code, float scale, size_t n)
@@ -43,10 +46,11 @@ void tern_ternary_encode(tern_type t, void *blocks, const float *w, float mean, 
 {
     const tern_type_traits *r = &tern_types[t];
     uint8_t *out = blocks;
-    for (size_t i = 0; i < n; i += r->elems, out += r->bytes) {
-        int8_t code[256];   /* the widest ternary block */
-        tern_ternary_codes(code, w + i, mean, r->elems);
-        pack[t](out, code, mean, r->elems);
+    for (size_t i = 0, m; i < n; i += m, out += m / r->elems * r->bytes) {
+        int8_t code[256];   /* the widest ternary block, and several narrower ones */
+        m = n - i < 256 ? n - i : 256;
+        tern_ternary_codes(code, w + i, mean, m);
+        pack[t](out, code, mean, m);
     }
 }
 
