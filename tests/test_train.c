@@ -314,6 +314,37 @@ TEST(wrong_batches_are_refused)
     CHECK(tern_trainable_open(s, &(tern_trainable_options){ .rows = 4, .threads = 1 }, &t, &err) == TERN_ERR_UNSUPPORTED && !t);
 }
 
+/* Every architecture from its config.json alone: the tensors are those of its file, and the first loss is near that of guessing. */
+TEST(models_are_made_from_configurations)
+{
+    for (size_t k = 0; k < TERN_COUNT(names); k++) {
+        tern_error err;
+        char   path[96];
+        size_t size;
+        sample x;
+        tern_source    *s;
+        tern_trainable *t, *u;
+        tern_train_loss loss;
+        snprintf(path, sizeof path, "models/%s/config.json", names[k]);
+        char *json = test_read(test_golden(path), &size);
+        load_tokens(&x, names[k]);
+        OK(tern_trainable_source(json, size, NULL, &s, &err));
+        OK(tern_trainable_open(s, &(tern_trainable_options){ .rows = 40, .threads = 2, .seed = 3 }, &t, &err));
+        u = open_golden(names[k], &(tern_trainable_options){ .rows = 40, .threads = 2, .eval_only = true });
+        const tern_params *p = tern_trainable_params(t), *q = tern_trainable_params(u);
+        CHECK_MSG(p->n == q->n, "%s: %zu parameters, its file has %zu", names[k], p->n, q->n);
+        for (size_t i = 0; i < p->n; i++)
+            CHECK_MSG(strcmp(p->p[i].name, q->p[i].name) == 0 && p->p[i].N == q->p[i].N && p->p[i].K == q->p[i].K, "%s: '%s' is not '%s'", names[k],
+                      p->p[i].name, q->p[i].name);
+        OK(tern_trainable_backward(t, &x.b, 1, &loss, &err));
+        const double guess = log(tern_trainable_model(t)->config.V);
+        CHECK_MSG(fabs(loss.sum / (double)loss.tokens - guess) < 0.3, "%s: loss %g, guessing has %g", names[k], loss.sum / (double)loss.tokens, guess);
+        tern_trainable_close(t);
+        tern_trainable_close(u);
+        free(json);
+    }
+}
+
 typedef struct counter { long calls, fail_at, live; } counter;
 static void *count_alloc(void *user, size_t size)
 {
@@ -375,6 +406,7 @@ int main(void)
         cmocka_unit_test(gradients_are_those_of_pytorch), cmocka_unit_test(threads_and_recomputation_change_no_bit),
         cmocka_unit_test(documents_do_not_see_each_other), cmocka_unit_test(bf16_is_near), cmocka_unit_test(loss_is_that_of_inference),
         cmocka_unit_test(one_batch_is_learnt_by_heart), cmocka_unit_test(wrong_batches_are_refused),
+        cmocka_unit_test(models_are_made_from_configurations),
         cmocka_unit_test(every_allocation_may_fail),
     };
     return RUN(tests);

@@ -20,8 +20,9 @@ static bool chosen(const tern_source *s, const tern_arch *a, tern_role role)
 {
     switch (role) {
     case TERN_ROLE_output: return !tied(s, a);
+    case TERN_ROLE_attn_q: case TERN_ROLE_attn_k: case TERN_ROLE_attn_v: return true;   /* Phi 2: GGUF files alone have one matrix */
     case TERN_ROLE_attn_q_bias: case TERN_ROLE_attn_k_bias: case TERN_ROLE_attn_v_bias: case TERN_ROLE_attn_o_bias:
-        return tern_source_bool(s, "attention_bias", false);
+        return tern_source_bool(s, "attention_bias", strcmp(a->name, "phi2") == 0);
     case TERN_ROLE_ffn_gate_bias: case TERN_ROLE_ffn_up_bias: case TERN_ROLE_ffn_down_bias: return tern_source_bool(s, "mlp_bias", false);
     default: return false;
     }
