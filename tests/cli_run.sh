@@ -144,4 +144,5 @@ run 0 check $M
 printed "passed  forward"
 refused 1 "no chat template" info --template $M
 refused 1 "no chat template" chat $M
+refused 1 "no chat template" chat $M --system 'Be brief.'
 finish

@@ -378,6 +378,7 @@ static int run(tern_cli *c)
     if (!code) code = tern_open_draft(c, &o->text, model, &draft);
     if (!code) code = tern_open_template(c, &o->text, model, &chat);
     if (code) goto done;
+    tern_note_system(c, &o->text, chat);
     if (open_results(out, size, all, &fd, &err) != TERN_OK) {
         code = tern_cli_fail(c, &err);
         goto done;

@@ -104,6 +104,7 @@ static int run(tern_cli *c)
     if (!code) code = tern_open_draft(c, &o->text, model, &draft);
     if (!code) code = tern_open_template(c, &o->text, model, &chat);
     if (code) goto done;
+    tern_note_system(c, &o->text, chat);
     loaded = tern_clock_s();
 
     if (chat) {

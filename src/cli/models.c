@@ -281,7 +281,7 @@ int tern_open_template(tern_cli *c, const tern_text_args *a, const tern_model *m
     size_t      size = 0;
     int         code = TERN_EXIT_DONE;
     *out = NULL;
-    if (a->raw) goto done;
+    if (a->raw) return TERN_EXIT_DONE;
     if (!a->chat_template) source = tern_model_template_text(m);
     else source = tern_template_builtin(a->chat_template);
     if (source) {
@@ -293,10 +293,13 @@ int tern_open_template(tern_cli *c, const tern_text_args *a, const tern_model *m
         size = map.size;
     }
     if (source && tern_template_open(source, size, NULL, out, &err) != TERN_OK) code = tern_cli_fail(c, &err);
-done:
     tern_map_close(&map);
-    if (!code && !*out && a->system) tern_cli_note(c, "--system is not used: there is no chat template that takes it");
     return code;
+}
+
+void tern_note_system(const tern_cli *c, const tern_text_args *a, const tern_template *chat)
+{
+    if (a->system && !chat) tern_cli_note(c, "--system is not used: there is no chat template that takes it");
 }
 
 /* --- prompts --- */

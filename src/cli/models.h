@@ -56,6 +56,8 @@ tern_session_options tern_session_choices(const tern_cli *c, const tern_text_arg
 int tern_prepare_text(tern_cli *c, tern_text_args *a);
 /* The template to use: --template, else the model's own; *out stays NULL when there is none or --raw says so. */
 int tern_open_template(tern_cli *c, const tern_text_args *a, const tern_model *m, tern_template **out);
+/* A remark where texts are continued as they are. */
+void tern_note_system(const tern_cli *c, const tern_text_args *a, const tern_template *chat);
 
 /* Render messages (a JSON array) and encode the prompt into ids (int32). */
 TERN_USE_RESULT tern_status tern_encode_chat(const tern_model *m, const tern_template *t, const json_t *messages, tern_vec *ids,
