@@ -47,8 +47,9 @@ tern_status tern_train_read_config(tern_trainer *t, tern_error *err)
         goto done;
     }
     tern_token_roles roles = tern_tokenizer_roles(t->tokenizer);
-    if (!json_object_get(j, "eos_token_id") && roles.eos >= 0) json_object_set_new(j, "eos_token_id", json_integer(roles.eos));
-    if (!json_object_get(j, "bos_token_id") && roles.bos >= 0) json_object_set_new(j, "bos_token_id", json_integer(roles.bos));
+    /* null where there is none: transformers would take its architecture's own */
+    if (!json_object_get(j, "eos_token_id")) json_object_set_new(j, "eos_token_id", roles.eos >= 0 ? json_integer(roles.eos) : json_null());
+    if (!json_object_get(j, "bos_token_id")) json_object_set_new(j, "bos_token_id", roles.bos >= 0 ? json_integer(roles.bos) : json_null());
     json_object_del(j, "torch_dtype");
     json_object_set_new(j, "dtype", json_string("float32"));
     TERN_TRY(dump(t, j, &text, &size, err));
