@@ -7,12 +7,14 @@
  *
  * Nothing but q, k and v is kept of the forward pass: s is made again, for a block of rows and all keys that they see, so
  * that no running maximum is needed: five products. Rows of a block are (position, query head of the group); eight of
- * them are a tile, and a tile is worked on with the pages of 32 keys that any of its rows sees. p is never divided
+ * them are a tile, and a tile is worked on with the keys that any of its rows sees (scores: with whole pages of 32). p is never divided
  * by the sum l of a row: do is, before it enters a product.
  *
  * A thread owns a sequence and key/value head, so dk and dv have one writer, and each of their sums is one chain over rows
  * in ascending order, whatever the block. Dao et al. 2022, appendix B.2. */
 #include "autograd/attention_grad.h"
+
+#include "autograd/product.h"
 
 #include <math.h>
 #include <string.h>
@@ -98,25 +100,27 @@ static range keys_of(const head *h, size_t position)
     return k;
 }
 
-/* Whole pages that any of the block's rows x to x + rows - 1 sees; both ends ascend with x. */
-static range pages_of(const head *h, size_t first, size_t x, size_t rows)
+/* Keys that any of the block's rows x to x + rows - 1 sees; both ends ascend with x. */
+static range keys_of_rows(const head *h, size_t first, size_t x, size_t rows)
 {
-    return (range){ keys_of(h, first + x / h->s.G).from / PAGE * PAGE,
-                    round_up(keys_of(h, first + (x + rows - 1) / h->s.G).to, PAGE) };
+    return (range){ keys_of(h, first + x / h->s.G).from, keys_of(h, first + (x + rows - 1) / h->s.G).to };
 }
 
-static range tile_pages(const head *h, size_t first, size_t R, size_t x)
+/* Those of the tile of row x. */
+static range keys_of_tile(const head *h, size_t first, size_t R, size_t x)
 {
     x = x / TILE * TILE;
-    return pages_of(h, first, x, R - x < TILE ? R - x : TILE);
+    return keys_of_rows(h, first, x, R - x < TILE ? R - x : TILE);
 }
 
-/* Rows, in whole tiles, that see the page at `key`. */
-static range rows_of_page(const head *h, size_t first, size_t R, size_t key)
+static range whole_pages(range k) { return (range){ k.from / PAGE * PAGE, round_up(k.to, PAGE) }; }
+
+/* Rows, in whole tiles, that see any of the n keys from `key` on. */
+static range rows_of_keys(const head *h, size_t first, size_t R, size_t key, size_t n)
 {
     range r = { 0, 0 };
-    while (r.from < R && tile_pages(h, first, R, r.from).to <= key) r.from += TILE;
-    for (r.to = r.from; r.to < R && tile_pages(h, first, R, r.to).from <= key;) r.to += TILE;
+    while (r.from < R && keys_of_tile(h, first, R, r.from).to <= key) r.from += TILE;
+    for (r.to = r.from; r.to < R && keys_of_tile(h, first, R, r.to).from < key + n;) r.to += TILE;
     if (r.to > R) r.to = R;
     return r;
 }
@@ -124,10 +128,10 @@ static range rows_of_page(const head *h, size_t first, size_t R, size_t key)
 /* out (L/32, C, 32) = x (length, D), turned round page by page. */
 static void turn_round(float *out, const float *x, size_t ld, const shape *s, size_t length)
 {
-    memset(out, 0, s->L * s->C * sizeof *out);
-    for (size_t j = 0; j < length; j++) {
-        float *to = out + j / PAGE * PAGE * s->C + j % PAGE;
-        for (size_t d = 0; d < s->D; d++) to[d * PAGE] = x[j * ld + d];
+    for (size_t j = 0; j < length; j += PAGE, out += PAGE * s->C) {
+        const size_t n = length - j < PAGE ? length - j : PAGE;
+        if (n < PAGE || s->C > s->D) memset(out, 0, PAGE * s->C * sizeof *out);
+        tern_transpose(out, PAGE, x + j * ld, ld, n, s->D);
     }
 }
 
@@ -136,10 +140,12 @@ static void take_keys(const head *h)
     const tern_attention_grad *a = h->a;
     const shape *s = &h->s;
     const float *k = a->k + h->row * a->ldk + h->head * s->D, *v = a->v + h->row * a->ldv + h->head * s->D;
-    turn_round(h->w.kt, k, a->ldk, s, h->length);
+    for (size_t j = 0; j < h->length; j++) {
+        memcpy(h->w.k + j * s->C, k + j * a->ldk, s->D * sizeof *k);
+        memset(h->w.k + j * s->C + s->D, 0, (s->C - s->D) * sizeof *k);
+    }
+    turn_round(h->w.kt, h->w.k, s->C, s, h->length);
     turn_round(h->w.vt, v, a->ldv, s, h->length);
-    memset(h->w.k, 0, s->L * s->C * sizeof *k);
-    for (size_t j = 0; j < h->length; j++) memcpy(h->w.k + j * s->C, k + j * a->ldk, s->D * sizeof *k);
     memset(h->w.dk, 0, s->L * s->C * sizeof *k);
     memset(h->w.dv, 0, s->L * s->C * sizeof *k);
 }
@@ -168,9 +174,9 @@ static void give_row(const head *h, float *to, float *x, float f, bool add)
 static void products(const head *h, float *out, const float *x, const float *pages, size_t first, size_t R)
 {
     const shape *s = &h->s;
-    const range all = pages_of(h, first, 0, R);
+    const range all = whole_pages(keys_of_rows(h, first, 0, R));
     for (size_t key = all.from; key < all.to; key += PAGE) {
-        const range rows = rows_of_page(h, first, R, key);
+        const range rows = rows_of_keys(h, first, R, key, PAGE);
         h->vec->scores_f32(out + rows.from * s->lds + key, s->lds, x + rows.from * s->C, rows.to - rows.from,
                            pages + key * s->C, s->C, pages + key * s->C);
     }
@@ -182,7 +188,7 @@ static void soften(const head *h, size_t first, size_t R)
     const shape *s = &h->s;
     const float  cap = h->a->spec->softcap;
     for (size_t x = 0; x < R; x++) {
-        const range k = keys_of(h, first + x / s->G), pages = tile_pages(h, first, R, x);
+        const range k = keys_of(h, first + x / s->G), pages = whole_pages(keys_of_tile(h, first, R, x));
         float *row = h->w.s + x * s->lds, m, l;
         if (cap > 0) {
             h->vec->softcap(row + pages.from, row + pages.from, cap, pages.to - pages.from);
@@ -201,27 +207,28 @@ static void soften_back(const head *h, size_t first, size_t R)
     const shape *s = &h->s;
     const float  cap = h->a->spec->softcap;
     for (size_t x = 0; x < R; x++) {
-        const range pages = tile_pages(h, first, R, x);
+        const range pages = whole_pages(keys_of_tile(h, first, R, x));
         const size_t at = x * s->lds + pages.from, n = pages.to - pages.from;
         h->vec->grad_softmax(h->w.ds + at, h->w.s + at, h->w.dq[x * s->C], n);
         if (cap > 0) h->vec->grad_softcap(h->w.ds + at, h->w.capped + at, h->w.ds + at, cap, n);
     }
 }
 
+static range within(range k, size_t from, size_t to) { return (range){ k.from > from ? k.from : from, k.to < to ? k.to : to }; }
+
 /* dq = ds k: for a chunk of keys, tiles that see the same of them go together. */
 static void queries_back(const head *h, size_t first, size_t R)
 {
     const tern_attention_grad *a = h->a;
     const shape *s = &h->s;
-    const range all = pages_of(h, first, 0, R);
+    const range all = keys_of_rows(h, first, 0, R);
     memset(h->w.dq, 0, R * s->C * sizeof(float));
     for (size_t key = all.from; key < all.to; key += CHUNK)
         for (size_t x = 0, next; x < R; x = next) {
-            range k = tile_pages(h, first, R, x);
-            k = (range){ k.from > key ? k.from : key, k.to < key + CHUNK ? k.to : key + CHUNK };
+            const range k = within(keys_of_tile(h, first, R, x), key, key + CHUNK);
             for (next = x + TILE; next < R; next += TILE) {
-                range other = tile_pages(h, first, R, next);
-                if ((other.from > key ? other.from : key) != k.from || (other.to < key + CHUNK ? other.to : key + CHUNK) != k.to) break;
+                const range other = within(keys_of_tile(h, first, R, next), key, key + CHUNK);
+                if (other.from != k.from || other.to != k.to) break;
             }
             if (next > R) next = R;
             if (k.from >= k.to) continue;
@@ -233,15 +240,21 @@ static void queries_back(const head *h, size_t first, size_t R)
                  a->spec->scale, a->add_q);
 }
 
+/* dv and dk: eights of keys, so that none lies in two pages; those that the same tiles see go together, at most a page. */
 static void keys_back(const head *h, size_t first, size_t R)
 {
     const shape *s = &h->s;
-    const range all = pages_of(h, first, 0, R);
-    for (size_t key = all.from; key < all.to; key += PAGE) {
-        const range  rows = rows_of_page(h, first, R, key);
+    const range all = keys_of_rows(h, first, 0, R);
+    for (size_t key = all.from / TILE * TILE, next; key < all.to; key = next) {
+        const range rows = rows_of_keys(h, first, R, key, TILE);
+        for (next = key + TILE; next < all.to && next < key + PAGE; next += TILE) {
+            const range other = rows_of_keys(h, first, R, next, TILE);
+            if (other.from != rows.from || other.to != rows.to) break;
+        }
+        if (next > all.to) next = all.to;
         const size_t at = rows.from * s->lds + key, n = rows.to - rows.from;
-        h->vec->spread_f32(h->w.dv + key * s->C, h->w.s + at, s->lds, PAGE, h->w.d + rows.from * s->C, n, s->C);
-        h->vec->spread_f32(h->w.dk + key * s->C, h->w.ds + at, s->lds, PAGE, h->w.q + rows.from * s->C, n, s->C);
+        h->vec->spread_f32(h->w.dv + key * s->C, h->w.s + at, s->lds, next - key, h->w.d + rows.from * s->C, n, s->C);
+        h->vec->spread_f32(h->w.dk + key * s->C, h->w.ds + at, s->lds, next - key, h->w.q + rows.from * s->C, n, s->C);
     }
 }
 

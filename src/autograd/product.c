@@ -106,8 +106,7 @@ static four load(const float *p)
 
 static void store(float *p, four v) { memcpy(p, &v, sizeof v); }
 
-/* y (columns, rows) = x (rows, columns) */
-static void transpose(float *y, size_t ldy, const float *x, size_t ldx, size_t rows, size_t columns)
+void tern_transpose(float *y, size_t ldy, const float *x, size_t ldx, size_t rows, size_t columns)
 {
     size_t m = 0;
     for (; m + 4 <= rows; m += 4) {
@@ -195,7 +194,7 @@ static void turn(tern_act *a, float *floats, const float *dy, size_t ldy, size_t
     for (size_t s = strips * (size_t)i / (size_t)n; s < strips * ((size_t)i + 1) / (size_t)n; s++) {
         const size_t c = s * STRIP, width = N - c < STRIP ? N - c : STRIP;
         float *to = floats ? floats + c * ld : strip;
-        transpose(to, ld, dy + c, ldy, M, width);
+        tern_transpose(to, ld, dy + c, ldy, M, width);
         if (floats) continue;
         tern_act part = *a;
         part.h = a->h + c * a->ldh;

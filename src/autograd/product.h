@@ -27,6 +27,9 @@ void tern_transposed_fill(const tern_matrix *w, const float *x, size_t ldx, size
 /* The part of thread i of all rows. A barrier must stand behind it before the matrix is used. */
 void tern_transposed_fill_part(const tern_matrix *w, const float *x, size_t ldx, int i, int n);
 
+/* y (columns, rows) = x (rows, columns) */
+void tern_transpose(float *y, size_t ldy, const float *x, size_t ldx, size_t rows, size_t columns);
+
 /* dX (M,K) = dY w, or += where `add`. wt: w transposed, (K,N), all of it. scratch: tern_product_input_bytes(), shared. Ends
  * without a barrier; what is in front of it must have one. */
 size_t tern_product_input_bytes(tern_type t, size_t M, size_t N);
