@@ -248,7 +248,7 @@ TERN_INLINE size_t slabs_256(tern_type t, const tern_matrix *w, const uint8_t *p
                 const size_t  m = begin + i;
                 const int8_t *q = tern_act_row(a, m) + SLAB_COLUMNS * 8 * g;
                 const int16_t *sum = s.minimum && s.width == 32 ? a->sum32 + (4 * g * a->ldm + m) * 2 : a->sum16 + (8 * g * a->ldm + m) * 2;
-                fetch_ahead(&next, _MM_HINT_T0);
+                fetch_ahead(&next);
                 pass_256(t, &slab, q, q + (i + 8 < n ? 8 * a->ldq : 0), a->d + g * a->ldm + m, a->off16 + 16 * g * a->ldm + m, sum,
                          a->ldm, acc + 16 * i);
             }

@@ -145,7 +145,7 @@ TERN_INLINE size_t slabs_32(tern_type t, const tern_matrix *w, const uint8_t *pa
             for (size_t i = 0; i < rows_n; i += 8) {
                 const size_t  m = begin + i;
                 const int8_t *q = tern_act_row(a, m) + 256 * g;
-                fetch_ahead(&next, _MM_HINT_T0);
+                fetch_ahead(&next);
                 pass_32(t, &slab, n, q, q + (i + 8 < rows_n ? 8 * a->ldq : 0), a->d + g * a->ldm + m, sums + g * a->ldm + m, a->ldm,
                         acc + 16 * i);
             }

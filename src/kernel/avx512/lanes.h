@@ -60,10 +60,10 @@ TERN_INLINE slab_ahead slab_ahead_of(const uint8_t *p, size_t bytes, size_t pass
     return (slab_ahead){ p, p + bytes, ((bytes + passes - 1) / passes + 63) & ~(size_t)63 };
 }
 
-TERN_INLINE void fetch_ahead(slab_ahead *s, enum _mm_hint hint)
+TERN_INLINE void fetch_ahead(slab_ahead *s)
 {
     const uint8_t *to = s->at + s->step;
-    for (; s->at < to && s->at < s->end; s->at += 64) _mm_prefetch((const char *)s->at, hint);
+    for (; s->at < to && s->at < s->end; s->at += 64) _mm_prefetch((const char *)s->at, _MM_HINT_T0);
 }
 
 TERN_INLINE __m512i column(const uint8_t *p, size_t i) { return _mm512_load_si512((const void *)(p + 64 * i)); }

@@ -147,7 +147,7 @@ TERN_INLINE size_t slabs_i2_s(const tern_matrix *w, const uint8_t *panel, const 
                 TERN_UNROLL
                 for (int r = 0; r < 8; r++)
                     isum[r][0] = _mm512_load_si512(acc[i + (size_t)r][0]), isum[r][1] = _mm512_load_si512(acc[i + (size_t)r][1]);
-                fetch_ahead(&next, _MM_HINT_T0);
+                fetch_ahead(&next);
                 pass_ternary(code, 32 * two, q, q + (i + 8 < n ? 8 * a->ldq : 0), isum);
                 TERN_UNROLL
                 for (int r = 0; r < 8; r++) {
@@ -224,7 +224,7 @@ TERN_INLINE size_t slabs_tq(const tern_matrix *w, const uint8_t *panel, const te
                 __m512i isum[8][2];
                 TERN_UNROLL
                 for (int r = 0; r < 8; r++) isum[r][0] = isum[r][1] = _mm512_set1_epi32(-a->sum[g * a->ldm + m + (size_t)r]);
-                fetch_ahead(&next, _MM_HINT_T0);
+                fetch_ahead(&next);
                 pass_ternary(code, 64, q, q + (i + 8 < n ? 8 * a->ldq : 0), isum);
                 TERN_UNROLL
                 for (int r = 0; r < 8; r++)
