@@ -150,6 +150,28 @@ TEST(losses_fall)
     }
 }
 
+/* Where all scores are nearly equal, each loss has a closed form: of V = 703 ids each has 1/V, and log sum e^x is log V. */
+TEST(losses_are_what_they_are_asked_to_be)
+{
+    tern_error err = { 0 };
+    const double V = 703;
+    static const struct { float smoothing, z, focal; } of[] = { { 0, 0, 0 }, { 0.25f, 0, 0 }, { 0, 0.01f, 0 }, { 0, 0, 200 / 3.0f }, { 0.25f, 0.01f, 50 } };
+    for (size_t i = 0; i < TERN_COUNT(of); i++) {
+        watch w = { .stop_at = -1 };
+        tern_train_options o = options_of(llama, out_path("losses"), 1);
+        o.init_std = 1e-5f;
+        o.lr = 1e-9f;
+        o.smoothing = of[i].smoothing;
+        o.z_loss = of[i].z;
+        o.focal = of[i].focal;
+        OK(run_of(&o, &w, &err));
+        const double a = (double)o.smoothing, want = ((1 - a) * pow(1 - 1 / V, (double)o.focal) + a) * log(V) + (double)o.z_loss * log(V) * log(V);
+        CHECK_MSG(fabs(w.first - want) < 1e-4, "losses %zu: %.7f, want %.7f", i, w.first, want);
+        CHECK_MSG(fabs(w.val - log(V)) < 1e-4, "losses %zu: validation %.7f, want plain cross entropy", i, w.val);
+        remove_folder(o.out);
+    }
+}
+
 TEST(one_batch_is_learned_by_heart)
 {
     tern_error err = { 0 };
@@ -420,7 +442,8 @@ TEST(memory_may_run_out)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(losses_fall), cmocka_unit_test(one_batch_is_learned_by_heart), cmocka_unit_test(parts_add_up), cmocka_unit_test(stopping_changes_no_bit),
+        cmocka_unit_test(losses_fall), cmocka_unit_test(losses_are_what_they_are_asked_to_be),
+        cmocka_unit_test(one_batch_is_learned_by_heart), cmocka_unit_test(parts_add_up), cmocka_unit_test(stopping_changes_no_bit),
         cmocka_unit_test(the_loop_does_what_it_says), cmocka_unit_test(what_is_trained_is_what_runs), cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(config_files_are_read), cmocka_unit_test(memory_may_run_out),
     };

@@ -13,7 +13,7 @@ extern "C" {
 typedef struct tern_train_report {
     int64_t  step, steps;          /* done, of all                                            */
     uint64_t tokens;               /* that counted, since the first step                      */
-    double   loss;                 /* nats a token, of this step                              */
+    double   loss;                 /* nats a token, of this step; as it is trained on         */
     double   val_loss, val_bits;   /* nats a token; bits a byte of text: of the last validation */
     double   best_loss;
     int64_t  best_step;
@@ -53,6 +53,7 @@ typedef struct tern_train_options {
     float    final, power, gamma, cooldown, stage, second, period_factor;
     int64_t  period;
     float    clip, clamp;          /* norm of all gradients (0: 1, negative: none); of each element (0: none) */
+    float    smoothing, z_loss, focal;   /* of the loss that is trained on: label smoothing a, weight of (log sum e^x)^2, focal gamma.  0: none */
     float    loss_scale;           /* first value, then by itself.  0: none                   */
 
     bool     ternary;              /* quantization-aware: layers are ternary (BitNet b1.58)   */

@@ -62,6 +62,9 @@ const tern_option tern_train_step_table[] = {
     { "second", 0, TERN_OPTION_REAL, ROW(second), 0, 1, "PART", NULL, "0.667", "peak of the second stage, as a part of the first" },
     { "clip", 0, TERN_OPTION_REAL, ROW(clip), -1, 1e9, "NORM", NULL, "1", "largest norm of all gradients together, -1 for none" },
     { "clamp", 0, TERN_OPTION_REAL, ROW(clamp), 0, 1e9, "X", NULL, "none", "largest element of a gradient" },
+    { "smoothing", 0, TERN_OPTION_REAL, ROW(smoothing), 0, 0.999, "A", NULL, "0", "part of a target's weight that all of the vocabulary shares" },
+    { "z-loss", 0, TERN_OPTION_REAL, ROW(z_loss), 0, 100, "Z", NULL, "0", "add Z times the squared log of the scores' sum: keeps scores small" },
+    { "focal", 0, TERN_OPTION_REAL, ROW(focal), 0, 100, "G", NULL, "0", "weigh a token's loss by (1 - p)^G: less for what is known" },
     { "loss-scale", 0, TERN_OPTION_REAL, ROW(loss_scale), 0, 1e9, "X", NULL, "none", "multiply losses by this; halved and doubled as gradients allow" },
     { 0 }
 };

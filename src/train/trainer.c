@@ -118,7 +118,8 @@ static tern_status open_model(tern_trainer *t, bool ternary, tern_error *err)
         return tern_fail(err, TERN_ERR_ARG, "'%.150s' is ternary already: nothing to --blend", o->model);
     }
     tern_trainable_options to = { .rows = o->micro * o->length, .segments = o->micro * t->feed.segments, .recompute = o->recompute, .bf16 = o->bf16,
-                                  .ternary = ternary, .seed = (uint64_t)o->seed, .init_std = o->init_std, .threads = o->threads, .mem = t->mem };
+                                  .ternary = ternary, .seed = (uint64_t)o->seed, .init_std = o->init_std,
+                                  .loss = { .smoothing = o->smoothing, .z = o->z_loss, .gamma = o->focal }, .threads = o->threads, .mem = t->mem };
     st = tern_trainable_open(source, &to, &t->model, err);
     if (st != TERN_OK) return st;
     tern_arena_clear(&t->model_arena);

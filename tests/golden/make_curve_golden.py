@@ -2,7 +2,7 @@
 
 train/<name>/ is a small model before the first step; curves.bin holds records of a 24-byte name, a uint64 size, and that many
 bytes: `tokens`, int32 (50, 8, 33), rows of a Markov chain; `curve.<name>`, float64 (50), the loss of every step; `norm.<name>`,
-the norm of its gradients. AdamW (0.9, 0.95), decay 0.1 on matrices but embeddings, norm clipped at 1, peak 1e-2, five steps of
+the norm of its gradients; `smoothed` is llama with other losses. AdamW (0.9, 0.95), decay 0.1 on matrices but embeddings, norm clipped at 1, peak 1e-2, five steps of
 warmup, cosine. BitNet's codes are on the edge between two values now and then, and fall to either side by the last bits of a float:
 a peak of 1e-3, eps of 1e-3 and wide embeddings keep what follows from that small. Needs torch 2.15, transformers 5.24, safetensors, numpy."""
 import json, math, os, struct
@@ -34,8 +34,16 @@ def lr_at(t, LR):
     if t < WARMUP: return LR * (t + 1) / WARMUP
     return LR * 0.5 * (1 + math.cos(math.pi * (t - WARMUP) / (STEPS - WARMUP)))
 
-def curve(name, model, extra=None, peak=LR, eps=1e-8):
-    folder = os.path.join(here, name)
+def plain(logits, target): return torch.nn.functional.cross_entropy(logits, target)
+
+def smoothed(logits, target):
+    """a = 0.1, z = 1e-3, gamma = 2; formulas of src/autograd/loss_cross_entropy.c, derivatives by torch"""
+    log_p = torch.log_softmax(logits, -1)
+    at, Z = log_p.gather(-1, target[:, None])[:, 0], torch.logsumexp(logits, -1)
+    return (-0.9 * (1 - at.exp()) ** 2 * at - 0.1 * log_p.mean(-1) + 1e-3 * Z ** 2).mean()
+
+def curve(name, model, extra=None, peak=LR, eps=1e-8, loss_of=plain, weights=None):
+    folder = os.path.join(here, weights or name)
     os.makedirs(folder, exist_ok=True)
     g = torch.Generator().manual_seed(3)
     for n, p in sorted(dict(model.named_parameters()).items()):
@@ -62,7 +70,7 @@ def curve(name, model, extra=None, peak=LR, eps=1e-8):
     for t in range(STEPS):
         x = torch.tensor(tokens[t].astype(np.int64))
         logits = model(input_ids=x[:, :-1], use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, V).float(), x[:, 1:].reshape(-1))
+        loss = loss_of(logits.reshape(-1, V).float(), x[:, 1:].reshape(-1))
         optimizer.zero_grad()
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)))
@@ -81,4 +89,5 @@ curve("gpt2", tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=V, n_positions=64, n_e
                                                attn_implementation="eager", bos_token_id=1, eos_token_id=2)).float())
 curve("bitnet", tf.BitNetForCausalLM(tf.BitNetConfig(**{**common, "hidden_size": 64, "intermediate_size": 128}, tie_word_embeddings=False)).float(),
       {"quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}}, 1e-3, 1e-3)
+curve("smoothed", tf.LlamaForCausalLM(tf.LlamaConfig(**common, tie_word_embeddings=False)).float(), loss_of=smoothed, weights="llama")
 open(os.path.join(here, "curves.bin"), "wb").write(b"".join(out))
