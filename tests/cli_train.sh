@@ -85,11 +85,39 @@ wait $pid
 run 0 train -m whole -d text.txt -o again -n 2 -b 2 -l 16 -q
 [ -s again/model.safetensors ] || bad "no again/model.safetensors"
 
+# a checkpoint that is damaged anywhere costs the steps since the one before, and the result is the same
+run 0 train -c run.conf -o damaged -n 10 -q
+cp damaged/checkpoint-00000010.safetensors undamaged
+for damage in 0 5 100 60000; do
+    truncate -s $damage damaged/checkpoint-00000010.safetensors
+    run 0 train -c run.conf -o damaged -n 10 --resume
+    /bin/grep -q "the one before it is taken" "$WORK/err" || bad "no word on a checkpoint of $damage bytes"
+    cmp -s damaged/checkpoint-00000010.safetensors undamaged || bad "going on before a checkpoint of $damage bytes gives other bits"
+    checks=$((checks + 2))
+done
+
+# a run that is over says so again; a folder holds one run at a time
+run 0 train -c run.conf -o whole --resume
+printed "whole: 40 steps, "
+printed "best validation loss"
+/bin/grep -q ", 0 tokens" "$WORK/out" && bad "a run that is over has seen no tokens"
+"$TERN" train -c run.conf -o twice -n 100000 -q >/dev/null 2>&1 &
+pid=$!
+for k in $(seq 1 100); do [ -s twice/metrics.jsonl ] && break; sleep 0.1; done
+refused 1 "another run is writing to 'twice'" train -c run.conf -o twice --resume -n 100000 -q
+kill -TERM $pid
+wait $pid
+
 # mistakes are one line
 refused 2 "--model is missing" train
 refused 1 "--resume goes on" train -c run.conf -o whole
 refused 1 "another --length" train -c run.conf -o whole --resume -l 16
 refused 1 "x.json" train -m x.json --tokenizer tokenizer.json -d text.txt -o new
+refused 1 "must be less than 1" train -c run.conf -o new --beta1 1
+refused 1 "'foo' is unknown" train -c run.conf -o new --gguf foo
+refused 1 "a mix of types" train -c run.conf -o new --gguf q4_k_m
+cp tokenizer.json tokenizer.jsn
+refused 1 "cannot be copied" train -c run.conf -o new --tokenizer tokenizer.jsn
 refused 2 "takes one of" train -c run.conf -o new --optimizer adamant
 printf 'stepz = 4\n' >bad.conf
 refused 2 "bad.conf: line 1: there is no option 'stepz'" train -c bad.conf

@@ -75,6 +75,11 @@ tern_status tern_optim_open(tern_optimizer_kind kind, const tern_optimizer_optio
     static const tern_optimizer_options none;
     o->options = filled(options ? options : &none, &o->kind->initial);
     tern_arena_init(&o->arena, mem, 0);
+    if (!(o->options.beta1 >= 0 && o->options.beta1 < 1 && o->options.beta2 >= 0 && o->options.beta2 < 1)) {   /* 1 - beta^t divides */
+        const double beta1 = (double)o->options.beta1, beta2 = (double)o->options.beta2;
+        tern_optim_close(o);
+        return tern_fail(err, TERN_ERR_ARG, "--beta1 %g and --beta2 %g must be less than 1", beta1, beta2);
+    }
     o->slot   = TERN_NEW(&o->arena, tern_slot, params->n * TERN_SLOTS);
     o->hidden = TERN_NEW(&o->arena, bool, params->n);
     if (!o->slot || !o->hidden) goto memory;

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static tern_status no_memory(tern_error *err) { return tern_fail(err, TERN_ERR_MEMORY, "out of memory for the model's configuration"); }
 
@@ -103,6 +104,37 @@ static tern_status copy_file(tern_trainer *t, const char *from, const char *name
     return st;
 }
 
+/* The name by which a folder's vocabulary is found that `path`'s name stands for. */
+static const char *tokenizer_name(const char *path)
+{
+    static const char *const tail[] = { ".json", ".model", ".bin" }, *const name[] = { "tokenizer.json", "tokenizer.model", "tokenizer.bin" };
+    const size_t n = strlen(path);
+    for (size_t i = 0; i < TERN_COUNT(tail); i++)
+        if (n > strlen(tail[i]) && strcmp(path + n - strlen(tail[i]), tail[i]) == 0) return name[i];
+    return NULL;
+}
+
+static bool is_listed(const char *list, const char *name)
+{
+    for (size_t m; *list; list += m + (list[m] == ' ')) {
+        m = strcspn(list, " ");
+        if (m == strlen(name) && strncasecmp(list, name, m) == 0) return true;   /* as tern_convert reads it */
+    }
+    return false;
+}
+
+tern_status tern_train_check_result(const tern_trainer *t, tern_error *err)
+{
+    if (!tern_path_is_directory(t->o.tokenizer) && !tokenizer_name(t->o.tokenizer))
+        return tern_fail(err, TERN_ERR_UNSUPPORTED, "'%.150s' cannot be copied beside a model: a tokenizer.json or tokenizer.model can", t->o.tokenizer);
+    if (!t->o.gguf || strcmp(t->o.gguf, "same") == 0) return TERN_OK;
+    if (!is_listed(tern_convert_types(), t->o.gguf))
+        return tern_fail(err, TERN_ERR_ARG, "--gguf '%.20s' is unknown; known are same %s", t->o.gguf, tern_convert_types());
+    if (t->o.ternary && tern_type_find(t->o.gguf) == TERN_TYPE_COUNT)
+        return tern_fail(err, TERN_ERR_ARG, "--gguf '%.20s' is a mix of types: a ternary model wants one, for embedding and head", t->o.gguf);
+    return TERN_OK;
+}
+
 /* The vocabulary's files, under the names by which a folder's are found. */
 static tern_status copy_tokenizer(tern_trainer *t, tern_error *err)
 {
@@ -112,12 +144,9 @@ static tern_status copy_tokenizer(tern_trainer *t, tern_error *err)
     bool folder = tern_path_is_directory(path);
     char *dir = folder ? tern_arena_text(&t->arena, path, strlen(path)) : tern_path_directory(&t->arena, path);
     if (!dir) return no_memory(err);
-    size_t n = strlen(path);
     if (!folder) {
-        const char *as = n > 5 && strcmp(path + n - 5, ".json") == 0 ? names[0] : n > 6 && strcmp(path + n - 6, ".model") == 0 ? names[1]
-                       : n > 4 && strcmp(path + n - 4, ".bin") == 0 ? names[2] : NULL;
-        if (!as) return tern_fail(err, TERN_ERR_UNSUPPORTED, "'%.150s' cannot be copied beside a model: a tokenizer.json or tokenizer.model can", path);
-        tern_status st = copy_file(t, path, as, err);
+        const char *as = tokenizer_name(path);
+        tern_status st = copy_file(t, path, as, err);   /* it has one: tern_train_check_result */
         if (st != TERN_OK) return st;
     }
     for (size_t i = folder ? 0 : 3; i < TERN_COUNT(names); i++) {

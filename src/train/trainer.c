@@ -7,13 +7,16 @@
 #include "model/arch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 static tern_status no_memory(tern_error *err) { return tern_fail(err, TERN_ERR_MEMORY, "out of memory for training"); }
 
@@ -167,18 +170,21 @@ static tern_status make_buffers(tern_trainer *t, tern_error *err)
 static tern_status go_on(tern_trainer *t, const uint64_t *step, size_t n, tern_error *err)
 {
     tern_status st = TERN_OK;
+    bool ternary = is_ternary_at(t, 0);   /* as the model is now */
     while (n-- > 0) {
         char *path = tern_checkpoint_path(&t->arena, t->o.out, step[n]), *text;
         if (!path) return no_memory(err);
-        TERN_TRY(tern_checkpoint_state(path, &t->arena, &text, err));
-        TERN_TRY(tern_train_state_read(t, text, err));
-        if (is_ternary_at(t, t->state.step) != is_ternary_at(t, 0)) {
+        st = tern_checkpoint_state(path, &t->arena, &text, err);
+        if (st == TERN_OK) st = tern_train_state_read(t, text, err);
+        if (st == TERN_OK && is_ternary_at(t, t->state.step) != ternary) {
+            ternary = !ternary;
             tern_trainable_close(t->model);
             t->model = NULL;
-            TERN_TRY(open_model(t, is_ternary_at(t, t->state.step), err));
+            TERN_TRY(open_model(t, ternary, err));
             tern_optim_move(t->optim, tern_trainable_params(t->model), tern_trainable_pool(t->model));
         }
-        st = tern_checkpoint_load(path, tern_trainable_params(t->model), t->optim, tern_trainable_pool(t->model), &t->arena, &text, err);
+        if (st == TERN_OK)
+            st = tern_checkpoint_load(path, tern_trainable_params(t->model), t->optim, tern_trainable_pool(t->model), &t->arena, &text, err);
         if (st == TERN_OK) {
             t->dirty = true;
             note(t, "goes on from step %lld of '%s'", (long long)t->state.step, path);
@@ -200,7 +206,7 @@ tern_status tern_trainer_open(const tern_train_options *options, tern_trainer **
     *out = NULL;
     tern_trainer *t = tern_memory_alloc(mem, sizeof *t);
     if (!t) return no_memory(err);
-    *t = (tern_trainer){ .mem = mem, .o = *options };
+    *t = (tern_trainer){ .mem = mem, .o = *options, .lock = -1 };
     tern_arena_init(&t->arena, mem, 0);
     tern_arena_init(&t->model_arena, mem, 0);
     tern_arena_init(&t->save_arena, mem, 0);
@@ -213,6 +219,7 @@ tern_status tern_trainer_open(const tern_train_options *options, tern_trainer **
     }
     TERN_TRY(open_tokenizer(t, err));
     TERN_TRY(tern_train_read_config(t, err));
+    TERN_TRY(tern_train_check_result(t, err));
     t->feed.segments = 1;
     {   /* the context decides the length of sequences, before there are any */
         tern_source *s;
@@ -232,7 +239,8 @@ tern_status tern_trainer_open(const tern_train_options *options, tern_trainer **
     TERN_TRY(tern_optim_open((tern_optimizer_kind)t->o.optimizer, &oo, tern_trainable_params(t->model), tern_trainable_pool(t->model), mem, &t->optim, err));
     if (n) TERN_TRY(go_on(t, steps, n, err));
     t->peak = measure_peak(tern_trainable_pool(t->model), t->o.bf16);
-    t->last = (tern_train_report){ .step = t->state.step, .steps = t->o.steps, .loss = NAN, .val_loss = NAN, .val_bits = NAN, .flips = NAN, .zeros = NAN };
+    t->last = (tern_train_report){ .step = t->state.step, .steps = t->o.steps, .tokens = t->state.tokens, .best_loss = t->state.best_loss,
+                                   .best_step = t->state.best_step, .loss = NAN, .val_loss = NAN, .val_bits = NAN, .flips = NAN, .zeros = NAN };
 done:
     if (st == TERN_OK) *out = t;
     else tern_trainer_close(t);
@@ -243,6 +251,7 @@ void tern_trainer_close(tern_trainer *t)
 {
     if (!t) return;
     tern_observer_close(t->observer);
+    if (t->lock >= 0) close(t->lock);
     tern_optim_close(t->optim);
     tern_trainable_close(t->model);
     tern_feed_close(&t->feed);
@@ -361,6 +370,18 @@ static tern_status validate(tern_trainer *t, tern_error *err)
     return TERN_OK;
 }
 
+/* A step may overflow weights where no gradient did; good checkpoints are not to make room for that. */
+static tern_status check_weights(const tern_trainer *t, tern_error *err)
+{
+    const tern_params *all = tern_trainable_params(t->model);
+    for (size_t j = 0; j < all->n; j++)
+        for (size_t i = 0, n = tern_param_size(&all->p[j]); i < n; i++)
+            if (!isfinite(all->p[j].value[i]))
+                return tern_fail(err, TERN_ERR_FORMAT, "'%.100s' holds what is no number after step %lld: a lower --lr may help", all->p[j].name,
+                                 (long long)t->state.step);
+    return TERN_OK;
+}
+
 static tern_status save(tern_trainer *t, tern_error *err)
 {
     tern_status st = TERN_OK;
@@ -368,6 +389,7 @@ static tern_status save(tern_trainer *t, tern_error *err)
     const tern_params *all = tern_trainable_params(t->model);
     tern_pool *pool = tern_trainable_pool(t->model);
     tern_arena_clear(&t->save_arena);
+    TERN_TRY(check_weights(t, err));
     TERN_TRY(tern_train_state_text(t, &t->save_arena, &text, err));
     path = tern_checkpoint_path(&t->save_arena, t->o.out, (uint64_t)t->state.step);
     best = tern_path_join(&t->save_arena, t->o.out, "best.safetensors");
@@ -516,11 +538,24 @@ static tern_status finish(tern_trainer *t, tern_error *err)
     tern_status st = TERN_OK;
     char *text, *best = tern_path_join(&t->arena, t->o.out, "best.safetensors");
     if (!best) return no_memory(err);
-    bool usable = isfinite(t->state.best_loss) && t->state.best_step != t->state.step ;
+    bool usable = isfinite(t->state.best_loss) && t->state.best_step != t->state.step;
     if (usable && tern_path_exists(best)) TERN_TRY(tern_checkpoint_load(best, tern_trainable_params(t->model), NULL, tern_trainable_pool(t->model), &t->arena, &text, err));
     st = tern_train_write_model(t, err);
 done:
     return st;
+}
+
+/* The folder is this run's alone until it is closed. File systems without locks go without. */
+static tern_status lock_folder(tern_trainer *t, tern_error *err)
+{
+    if (t->lock >= 0) return TERN_OK;
+    t->lock = open(t->o.out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (t->lock >= 0 && flock(t->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        close(t->lock);
+        t->lock = -1;
+        return tern_fail(err, TERN_ERR_IO, "another run is writing to '%.150s'", t->o.out);
+    }
+    return TERN_OK;
 }
 
 tern_status tern_trainer_run(tern_trainer *t, tern_error *err)
@@ -532,6 +567,7 @@ tern_status tern_trainer_run(tern_trainer *t, tern_error *err)
     int64_t first = t->state.step, marked = first;
     bool    stop = false;
     if (mkdir(t->o.out, 0777) != 0 && errno != EEXIST) return tern_fail(err, TERN_ERR_IO, "cannot make '%.150s': %s", t->o.out, strerror(errno));
+    TERN_TRY(lock_folder(t, err));
     if (!t->observer) TERN_TRY(tern_observer_open(t->o.out, (uint64_t)t->state.step, t->mem, &t->observer, err));
     if (t->code) tern_train_look(t, &r->flips, &r->zeros);
     while (t->state.step < t->o.steps && !stop) {

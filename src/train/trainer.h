@@ -41,6 +41,7 @@ struct tern_trainer {
     tern_schedule_options schedule;
     tern_train_state state;
     tern_observer *observer;
+    int         lock;          /* the folder, locked while the run writes to it; -1: not yet */
     int32_t    *token, *target, *segment;   /* (micro * length) */
     float      *master;        /* while the layers are blended: the true values of hidden matrices */
     size_t      n_master;
@@ -60,6 +61,8 @@ TERN_USE_RESULT tern_status tern_train_state_read(tern_trainer *t, const char *t
 /* --- result.c --- */
 /* The configuration that the options name: *config for the model's source and for config.json in `out`. */
 TERN_USE_RESULT tern_status tern_train_read_config(tern_trainer *t, tern_error *err);
+/* That the options name a result that can be written: told before the first step. Errors: ARG, UNSUPPORTED. */
+TERN_USE_RESULT tern_status tern_train_check_result(const tern_trainer *t, tern_error *err);
 /* config.json, model.safetensors and the vocabulary into the folder; GGUF where asked. */
 TERN_USE_RESULT tern_status tern_train_write_model(tern_trainer *t, tern_error *err);
 
