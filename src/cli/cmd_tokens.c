@@ -14,9 +14,10 @@ static int run(tern_cli *c)
     const tern_tokenizer *t;
     tern_corpus     corpus;
     tern_tokens_result r;
-    int code = tern_open_tokenizer(c, &o->model, &model, &own, &t);
+    int code = tern_corpus_of(c, &o->corpus, ".tokens", &corpus);
+    if (code) return code;
+    code = tern_open_tokenizer(c, &o->model, &model, &own, &t);
     if (code) goto done;
-    tern_corpus_of(c, &o->corpus, 0, c->operands - 1, &corpus);
     tern_interrupt_watch(1);
     tern_bar_init(&bar, c);
     double start = tern_clock_s();

@@ -26,7 +26,8 @@ static int run(tern_cli *c)
     tern_bar       bar;
     tern_corpus    corpus;
     tern_vocabulary_result r;
-    tern_corpus_of(c, &o->corpus, 0, c->operands - 1, &corpus);
+    int code = tern_corpus_of(c, &o->corpus, ".json", &corpus);
+    if (code) return code;
     o->vocabulary.special = o->special.item;
     o->vocabulary.n_special = (size_t)o->special.n;
     o->vocabulary.threads = c->common.threads;
