@@ -113,6 +113,7 @@ refused 2 "--model is missing" train
 refused 1 "--resume goes on" train -c run.conf -o whole
 refused 1 "another --length" train -c run.conf -o whole --resume -l 16
 refused 1 "x.json" train -m x.json --tokenizer tokenizer.json -d text.txt -o new
+refused 1 "tokens a pass" train -c run.conf -o new -b 1048576 --micro 1048576
 refused 1 "must be less than 1" train -c run.conf -o new --beta1 1
 refused 1 "'foo' is unknown" train -c run.conf -o new --gguf foo
 refused 1 "a mix of types" train -c run.conf -o new --gguf q4_k_m

@@ -85,6 +85,8 @@ static tern_status open_tokenizer(tern_trainer *t, tern_error *err)
     return st == TERN_OK ? st : tern_prefix(err, st, "the tokenizer");
 }
 
+enum { MAX_PASS = 1 << 24 };   /* tokens: places and pieces of a pass are counted in 32 bits */
+
 static tern_status open_feed(tern_trainer *t, int32_t context, tern_error *err)
 {
     tern_train_options *o = &t->o;
@@ -96,6 +98,8 @@ static tern_status open_feed(tern_trainer *t, int32_t context, tern_error *err)
         if (o->micro > o->batch) o->micro = o->batch;
     }
     if (o->micro > o->batch) o->micro = o->batch;
+    if ((int64_t)o->micro * o->length > MAX_PASS)
+        return tern_fail(err, TERN_ERR_ARG, "--micro %d of --length %d are more than %d tokens a pass: a smaller --micro gives the same step", o->micro, o->length, MAX_PASS);
     tern_feed_options fo = { .file = (const char *const *)o->data.item, .n = (size_t)o->data.n, .valid = (const char *const *)o->valid.item,
                              .n_valid = (size_t)o->valid.n, .separator = o->separator, .field = o->field,
                              .part = o->valid_part == 0 ? 0.01 : o->valid_part < 0 ? 0 : (double)o->valid_part, .length = o->length,
