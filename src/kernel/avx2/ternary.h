@@ -48,9 +48,67 @@ TERN_INLINE void rows_i2_s(int M, size_t S, const tern_matrix *w, const uint8_t 
     }
 }
 
+enum { SLAB_ROWS = 128 };   /* their sums take 4 KiB, and stay in the first-level cache with a slab's codes */
+
+/* 128 columns of a panel, a code a byte, columns ascending: code (32,8,4). */
+TERN_INLINE void unpack_ternary(bool descending, uint8_t *code, const uint8_t *p)
+{
+    for (int c = 0; c < 8; c++) {
+        const __m256i raw = column(p, (size_t)c);
+        TERN_UNROLL
+        for (int j = 0; j < 4; j++)
+            _mm256_store_si256((__m256i *)(void *)(code + 32 * (8 * (descending ? 3 - j : j) + c)),
+                               _mm256_and_si256(shifted(raw, -2 * j), _mm256_set1_epi8(3)));
+    }
+}
+
+/* sum (8,8) += products of 128 columns; q: of a whole block of eight rows. */
+TERN_INLINE void pass_ternary(const uint8_t *code, const int8_t *q, int32_t (*sum)[8])
+{
+    __m256i part[8];
+    TERN_UNROLL
+    for (int i = 0; i < 8; i++) part[i] = _mm256_setzero_si256();
+    for (int c = 0; c < 32; c++, q += 32) {
+        const __m256i w = _mm256_load_si256((const __m256i *)(const void *)(code + 32 * c));
+        TERN_UNROLL
+        for (int i = 0; i < 8; i++) part[i] = dot4(part[i], w, four(q + 4 * i), false);
+    }
+    TERN_UNROLL
+    for (int i = 0; i < 8; i++) {
+        __m256i *at = (__m256i *)(void *)sum[i];
+        _mm256_store_si256(at, widen(_mm256_load_si256(at), part[i], _mm256_set1_epi16(1)));
+    }
+}
+
+/* Rows of [begin,end) in whole blocks of eight, codes taken apart once for all of them; returns where it stopped. */
+TERN_INLINE size_t slabs_i2_s(const tern_matrix *w, const uint8_t *panel, const tern_act *a, size_t begin, size_t end, size_t rows, float *y,
+                              size_t ldy)
+{
+    _Alignas(32) int32_t sum[SLAB_ROWS][8];
+    _Alignas(32) uint8_t code[32 * 32];
+    const size_t blocks = (w->K + 127) / 128;
+    float d_w;
+    memcpy(&d_w, w->tail, 4);
+    for (size_t n; begin % 8 == 0 && (n = (end - begin) & ~(size_t)7) > 0; begin += n) {
+        if (n > SLAB_ROWS) n = SLAB_ROWS;
+        for (size_t i = 0; i < n; i++) _mm256_store_si256((__m256i *)(void *)sum[i], _mm256_set1_epi32(-a->total[begin + i]));
+        for (size_t b = 0; b < blocks; b++) {
+            unpack_ternary(true, code, panel + 256 * b);
+            for (size_t i = 0; i < n; i += 8) pass_ternary(code, tern_act_row(a, begin + i) + 1024 * b, sum + i);
+        }
+        for (size_t i = 0; i < n; i++) {
+            __m256 v = _mm256_cvtepi32_ps(_mm256_load_si256((const __m256i *)(const void *)sum[i]));
+            v = _mm256_mul_ps(v, _mm256_set1_ps(d_w * a->d[begin + i]));
+            put(y + (begin + i) * ldy, rows, _mm256_mul_ps(v, _mm256_set1_ps(w->scale)));
+        }
+    }
+    return begin;
+}
+
 TERN_INLINE void tile_i2_s(const tern_matrix *w, const void *panel, size_t rows, const tern_act *a,
                            size_t begin, size_t end, float *y, size_t ldy)
 {
+    begin = slabs_i2_s(w, panel, a, begin, end, rows, y, ldy);
 #define BODY(M, S) rows_i2_s(M, S, w, panel, a, m, rows, y, ldy)
     TERN_BLOCKS_OF_4(a, begin, end, m, BODY)
 #undef BODY
