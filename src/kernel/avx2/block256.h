@@ -126,9 +126,110 @@ TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, co
     for (int i = 0; i < M; i++) put(y + (m + (size_t)i) * ldy, rows, _mm256_mul_ps(acc[i], _mm256_set1_ps(w->scale)));
 }
 
+enum { SLAB_ROWS = 128, SLAB_WORTH = 16 };   /* sums of so many rows take 4 KiB; fewer are not worth the detour */
+
+/* A block of 256 columns taken apart: codes a byte, columns ascending; d times the scales of its groups; -m and pairs of
+ * factors of it. */
+typedef struct slab_256 {
+    __m256i code[64];
+    __m256  step[16], least_d;
+    __m256i least[8];
+} slab_256;
+
+TERN_INLINE void unpack_256(tern_type t, slab_256 *s, const uint8_t *p)
+{
+    const bool minimum = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_q2_k;
+    const int  pairs = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_iq4_xs ? 4 : 8;
+    const uint8_t *scale = p + 32, *least = scale + 16 * pairs, *q = least + (minimum && t != TERN_TYPE_q2_k ? 64 : 0);
+    const __m256 d = minimum ? halves(p) : _mm256_load_ps((const float *)(const void *)p);
+    if (minimum) s->least_d = _mm256_xor_ps(halves(p + 16), _mm256_set1_ps(-0.0f));
+    for (int j = 0; j < pairs; j++) {
+        __m256i s2 = pair_of(scale, j, !minimum);
+        if (minimum) s->least[j] = t == TERN_TYPE_q2_k ? _mm256_srli_epi16(s2, 4) : pair_of(least, j, false);
+        if (t == TERN_TYPE_q2_k) s2 = _mm256_and_si256(s2, _mm256_set1_epi16(15));
+        s->step[2 * j]     = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(s2, 16), 16)));
+        s->step[2 * j + 1] = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_srai_epi32(s2, 16)));
+    }
+    for (int h = 0; h < 256; h += 64)
+        TERN_UNROLL
+        for (int k = 0; k < 16; k++) s->code[h / 4 + k] = codes_256(t, q, h + 4 * k);
+}
+
+/* acc (4,8) += a slab times block g of rows m .. m + 3, which lie in a whole block of eight. As rows_256. */
+TERN_INLINE void pass_256(tern_type t, const slab_256 *s, const tern_act *a, size_t g, size_t m, float (*acc)[8])
+{
+    const bool minimum = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_q2_k;
+    const bool wide    = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_iq4_xs;
+    const bool is_signed = t == TERN_TYPE_iq4_xs, offset = t == TERN_TYPE_q6_k || t == TERN_TYPE_q3_k;
+    const int  columns = wide ? 8 : 4, pairs = wide ? 4 : 8;
+    const int  run = is_signed ? 1 : t == TERN_TYPE_q6_k ? 2 : t == TERN_TYPE_q4_k ? 8 : 4;
+    const int16_t *sum = (wide ? a->sum32 : a->sum16) + 2 * (g * (size_t)pairs * a->ldm + m);
+    const int32_t *off = a->off16 + g * 2 * (size_t)pairs * a->ldm + m;
+    const int8_t  *q_a = tern_act_row(a, m) + 64 * 32 * g;
+    const __m256i *code = s->code, ones = _mm256_set1_epi16(1);
+    __m256 part[4];
+    TERN_UNROLL
+    for (int i = 0; i < 4; i++) part[i] = _mm256_setzero_ps();
+    if (minimum) {
+        __m256i msum[4];
+        TERN_UNROLL
+        for (int i = 0; i < 4; i++) msum[i] = _mm256_setzero_si256();
+        TERN_UNROLL
+        for (int j = 0; j < pairs; j++, sum += 2 * a->ldm)
+            TERN_UNROLL
+            for (int i = 0; i < 4; i++) msum[i] = widen(msum[i], s->least[j], four(sum + 2 * i));
+        TERN_UNROLL
+        for (int i = 0; i < 4; i++) part[i] = _mm256_mul_ps(s->least_d, _mm256_cvtepi32_ps(msum[i]));
+    }
+    for (int j = 0; j < 2 * pairs; j++, off += a->ldm) {
+        __m256i dot[4], few[4];
+        TERN_UNROLL
+        for (int i = 0; i < 4; i++) {
+            dot[i] = t == TERN_TYPE_q6_k ? four(off + i) : t == TERN_TYPE_q3_k ? _mm256_srai_epi32(four(off + i), 3) : _mm256_setzero_si256();
+            few[i] = _mm256_setzero_si256();
+        }
+        TERN_UNROLL
+        for (int c = 0; c < columns; c++, code++, q_a += 32)
+            TERN_UNROLL
+            for (int i = 0; i < 4; i++) {
+                few[i] = dot4(few[i], *code, four(q_a + 4 * i), is_signed);
+                if (c % run == run - 1) {
+                    dot[i] = offset || run < columns ? widen(dot[i], few[i], ones) : _mm256_madd_epi16(few[i], ones);
+                    few[i] = _mm256_setzero_si256();
+                }
+            }
+        TERN_UNROLL
+        for (int i = 0; i < 4; i++) part[i] = _mm256_fmadd_ps(s->step[j], _mm256_cvtepi32_ps(dot[i]), part[i]);
+    }
+    TERN_UNROLL
+    for (int i = 0; i < 4; i++)
+        _mm256_store_ps(acc[i], _mm256_fmadd_ps(_mm256_set1_ps(a->d[g * a->ldm + m + (size_t)i]), part[i], _mm256_load_ps(acc[i])));
+}
+
+/* Rows of [begin,end) in whole blocks of eight, weights taken apart once for all of them; returns where it stopped. */
+TERN_INLINE size_t slabs_256(tern_type t, const tern_matrix *w, const uint8_t *panel, const tern_act *a, size_t begin, size_t end, size_t rows,
+                             float *y, size_t ldy)
+{
+    const size_t size = (t == TERN_TYPE_q4_k ? 148 : t == TERN_TYPE_q5_k ? 180 : t == TERN_TYPE_q6_k ? 212 : t == TERN_TYPE_q2_k ? 84 :
+                         t == TERN_TYPE_q3_k ? 116 : 140) * 8;
+    _Alignas(32) float acc[SLAB_ROWS][8];
+    slab_256 slab;
+    for (size_t n; begin % 8 == 0 && (n = (end - begin) & ~(size_t)7) >= SLAB_WORTH; begin += n) {
+        if (n > SLAB_ROWS) n = SLAB_ROWS;
+        memset(acc, 0, n * sizeof acc[0]);
+        for (size_t g = 0; g < a->groups; g++) {
+            unpack_256(t, &slab, panel + g * size);
+            for (size_t i = 0; i < n; i += 4) pass_256(t, &slab, a, g, begin + i, acc + i);
+        }
+        for (size_t i = 0; i < n; i++) put(y + (begin + i) * ldy, rows, _mm256_mul_ps(_mm256_load_ps(acc[i]), _mm256_set1_ps(w->scale)));
+    }
+    return begin;
+}
+
 TERN_INLINE void tile_256(tern_type t, const tern_matrix *w, const void *panel, size_t rows, const tern_act *a,
                           size_t begin, size_t end, float *y, size_t ldy)
 {
+    begin = slabs_256(t, w, panel, a, begin, end, rows, y, ldy);
 #define BODY(M, S) rows_256(t, M, S, w, panel, a, m, rows, y, ldy)
     TERN_BLOCKS_OF_4(a, begin, end, m, BODY)
 #undef BODY
