@@ -201,6 +201,20 @@ done:
     return st;
 }
 
+/* The folder is this run's alone until it is closed. Before its checkpoints are looked at: another
+ * run would take them away meanwhile. File systems without locks go without. */
+static tern_status lock_folder(tern_trainer *t, tern_error *err)
+{
+    if (t->lock >= 0) return TERN_OK;
+    t->lock = open(t->o.out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (t->lock >= 0 && flock(t->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        close(t->lock);
+        t->lock = -1;
+        return tern_fail(err, TERN_ERR_IO, "another run is writing to '%.150s'", t->o.out);
+    }
+    return TERN_OK;
+}
+
 tern_status tern_trainer_open(const tern_train_options *options, tern_trainer **out, tern_error *err)
 {
     tern_status st = TERN_OK;
@@ -216,7 +230,10 @@ tern_status tern_trainer_open(const tern_train_options *options, tern_trainer **
     tern_arena_init(&t->save_arena, mem, 0);
     t->state = (tern_train_state){ .best_loss = INFINITY, .scale = options->loss_scale > 0 ? options->loss_scale : 1 };
     TERN_TRY(check_options(t, err));
-    if (tern_path_exists(t->o.out)) TERN_TRY(tern_checkpoint_list(t->o.out, &t->arena, &steps, &n, err));
+    if (tern_path_exists(t->o.out)) {
+        TERN_TRY(lock_folder(t, err));
+        TERN_TRY(tern_checkpoint_list(t->o.out, &t->arena, &steps, &n, err));
+    }
     if (n && !t->o.resume) {
         st = tern_fail(err, TERN_ERR_ARG, "'%.100s' holds a run of %llu steps: --resume goes on with it", t->o.out, (unsigned long long)steps[n - 1]);
         goto done;
@@ -547,19 +564,6 @@ static tern_status finish(tern_trainer *t, tern_error *err)
     st = tern_train_write_model(t, err);
 done:
     return st;
-}
-
-/* The folder is this run's alone until it is closed. File systems without locks go without. */
-static tern_status lock_folder(tern_trainer *t, tern_error *err)
-{
-    if (t->lock >= 0) return TERN_OK;
-    t->lock = open(t->o.out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (t->lock >= 0 && flock(t->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-        close(t->lock);
-        t->lock = -1;
-        return tern_fail(err, TERN_ERR_IO, "another run is writing to '%.150s'", t->o.out);
-    }
-    return TERN_OK;
 }
 
 tern_status tern_trainer_run(tern_trainer *t, tern_error *err)
