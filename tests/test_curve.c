@@ -31,7 +31,7 @@ static void compare(const char *name, const char *weights, tern_loss_spec loss, 
 {
     tern_error err = { 0 };
     tern_source *source;
-    tern_trainable *m;
+    tern_trainable *m, *teacher = NULL;
     tern_gradients g;
     tern_optim *optim;
     tern_arena arena;
@@ -45,8 +45,13 @@ static void compare(const char *name, const char *weights, tern_loss_spec loss, 
     snprintf(record, sizeof record, "norm.%s", name);
     double  *norm = find(record, STEPS * 8);
     tern_arena_init(&arena, NULL, 0);
+    if (strcmp(name, "distilled") == 0) {
+        OK(tern_source_open(test_golden("train/gpt2"), NULL, &source, &err));
+        OK(tern_trainable_open(source, &(tern_trainable_options){ .rows = B * T, .segments = B, .threads = 2, .eval_only = true }, &teacher, &err));
+    }
     OK(tern_source_open(test_golden(folder), NULL, &source, &err));
-    OK(tern_trainable_open(source, &(tern_trainable_options){ .rows = B * T, .segments = B, .threads = 2, .ternary = strcmp(name, "bitnet") == 0, .loss = loss }, &m, &err));
+    OK(tern_trainable_open(source, &(tern_trainable_options){ .rows = B * T, .segments = B, .threads = 2, .ternary = strcmp(name, "bitnet") == 0, .loss = loss,
+                                   .teacher = teacher, .distill = 0.7f }, &m, &err));
     OK(tern_gradients_init(&g, tern_trainable_params(m), tern_trainable_pool(m), &arena, &err));
     OK(tern_optim_open(TERN_OPTIMIZER_adamw, &(tern_optimizer_options){ .eps = eps }, tern_trainable_params(m), tern_trainable_pool(m), NULL, &optim, &err));
     const tern_schedule_options so = { .steps = STEPS, .warmup = 5 };
@@ -73,6 +78,7 @@ static void compare(const char *name, const char *weights, tern_loss_spec loss, 
     CHECK(want[STEPS - 1] < 0.85 * want[0]);
     tern_optim_close(optim);
     tern_trainable_close(m);
+    tern_trainable_close(teacher);
     tern_arena_clear(&arena);
     free(tokens);
     free(want);
@@ -84,11 +90,12 @@ TEST(llama_as_in_torch) { compare("llama", "llama", PLAIN, 1e-2, 1e-8f, 1e-4); }
 TEST(gpt2_as_in_torch) { compare("gpt2", "gpt2", PLAIN, 1e-2, 1e-8f, 1e-4); }
 TEST(bitnet_as_in_torch) { compare("bitnet", "bitnet", PLAIN, 1e-3, 1e-3f, 1e-3); }   /* rounding takes another way now and then */
 TEST(losses_as_in_torch) { compare("smoothed", "llama", (tern_loss_spec){ .smoothing = 0.1f, .z = 1e-3f, .gamma = 2 }, 1e-2, 1e-8f, 1e-4); }
+TEST(distillation_as_in_torch) { compare("distilled", "llama", (tern_loss_spec){ .temperature = 2 }, 1e-2, 1e-8f, 1e-4); }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(llama_as_in_torch), cmocka_unit_test(gpt2_as_in_torch), cmocka_unit_test(bitnet_as_in_torch),
-                                        cmocka_unit_test(losses_as_in_torch) };
+                                        cmocka_unit_test(losses_as_in_torch), cmocka_unit_test(distillation_as_in_torch) };
     golden = test_read(test_golden("train/curves.bin"), &golden_size);
     int failed = RUN(tests);
     free(golden);

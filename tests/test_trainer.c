@@ -172,6 +172,53 @@ TEST(losses_are_what_they_are_asked_to_be)
     }
 }
 
+/* A model is no way from itself: what is left is its own part of the cross entropy. The number of threads changes no bit. */
+TEST(a_teacher_is_followed)
+{
+    tern_error err = { 0 };
+    tern_trainer *t;
+    watch w = { .stop_at = -1 }, plain = w, half = w, all = w;
+    tern_train_options o = options_of(llama, out_path("teacher"), 20), p;
+    OK(run_of(&o, &w, &err));
+    p = o;
+    p.model = o.out;
+    p.out = out_path("student");
+    p.steps = 1;
+    p.lr = 1e-9f;
+    OK(run_of(&p, &plain, &err));
+    remove_folder(p.out);
+    p.teacher = o.out;
+    p.temperature = 3;
+    OK(run_of(&p, &half, &err));
+    remove_folder(p.out);
+    p.distill_weight = 1;
+    OK(run_of(&p, &all, &err));
+    remove_folder(p.out);
+    CHECK_MSG(fabs(half.first - plain.first / 2) < 1e-5 && fabs(all.first) < 1e-5 && fabs(all.val - plain.val) < 1e-5, "%g of %g, %g; %g of %g",
+              half.first, plain.first, all.first, all.val, plain.val);
+    CHECK(tern_trainer_open(&(tern_train_options){ .model = llama, .tokenizer = tokenizer, .data = o.data, .out = p.out, .temperature = 2 }, &t, &err) == TERN_ERR_ARG);
+    CHECK_MSG(strstr(err.message, "need a --teacher"), "%s", err.message);
+    p.teacher = test_golden("train/llama");   /* of 64 tokens */
+    CHECK(tern_trainer_open(&p, &t, &err) == TERN_ERR_ARG);
+    CHECK_MSG(strstr(err.message, "64 tokens in its vocabulary, the model 703"), "%s", err.message);
+
+    p = o;
+    p.model = bitnet;
+    p.ternary = true;
+    p.teacher = o.out;
+    p.blend = 4;
+    p.steps = 8;
+    for (int threads = 1; threads <= 3; threads += 2) {
+        p.threads = threads;
+        p.out = out_path(threads == 1 ? "one" : "three");
+        OK(run_of(&p, &w, &err));
+    }
+    same_files(out_path("one"), out_path("three"), "model.safetensors");
+    remove_folder(out_path("one"));
+    remove_folder(out_path("three"));
+    remove_folder(o.out);
+}
+
 TEST(one_batch_is_learned_by_heart)
 {
     tern_error err = { 0 };
@@ -442,7 +489,7 @@ TEST(memory_may_run_out)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(losses_fall), cmocka_unit_test(losses_are_what_they_are_asked_to_be),
+        cmocka_unit_test(losses_fall), cmocka_unit_test(losses_are_what_they_are_asked_to_be), cmocka_unit_test(a_teacher_is_followed),
         cmocka_unit_test(one_batch_is_learned_by_heart), cmocka_unit_test(parts_add_up), cmocka_unit_test(stopping_changes_no_bit),
         cmocka_unit_test(the_loop_does_what_it_says), cmocka_unit_test(what_is_trained_is_what_runs), cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(config_files_are_read), cmocka_unit_test(memory_may_run_out),

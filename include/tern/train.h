@@ -54,6 +54,8 @@ typedef struct tern_train_options {
     int64_t  period;
     float    clip, clamp;          /* norm of all gradients (0: 1, negative: none); of each element (0: none) */
     float    smoothing, z_loss, focal;   /* of the loss that is trained on: label smoothing a, weight of (log sum e^x)^2, focal gamma.  0: none */
+    const char *teacher;           /* a model's folder or file, of floats and the same vocabulary: distillation.  NULL: none */
+    float    distill_weight, temperature;   /* W (0: 0.5) and T (0: 1): the loss is (1 - W) that above + W T^2 KL(teacher | model) */
     float    loss_scale;           /* first value, then by itself.  0: none                   */
 
     bool     ternary;              /* quantization-aware: layers are ternary (BitNet b1.58)   */

@@ -65,6 +65,9 @@ const tern_option tern_train_step_table[] = {
     { "smoothing", 0, TERN_OPTION_REAL, ROW(smoothing), 0, 0.999, "A", NULL, "0", "part of a target's weight that all of the vocabulary shares" },
     { "z-loss", 0, TERN_OPTION_REAL, ROW(z_loss), 0, 100, "Z", NULL, "0", "add Z times the squared log of the scores' sum: keeps scores small" },
     { "focal", 0, TERN_OPTION_REAL, ROW(focal), 0, 100, "G", NULL, "0", "weigh a token's loss by (1 - p)^G: less for what is known" },
+    { "teacher", 0, TERN_OPTION_TEXT, ROW(teacher), 0, 0, "MODEL", NULL, "none", "learn from this model's distributions, too; its weights are floats" },
+    { "distill-weight", 0, TERN_OPTION_REAL, ROW(distill_weight), 0, 1, "W", NULL, "0.5", "the loss is (1 - W) that of the text + W that to the teacher" },
+    { "temperature", 0, TERN_OPTION_REAL, ROW(temperature), 0, 1e3, "T", NULL, "1", "scores of both are divided by it where they are compared" },
     { "loss-scale", 0, TERN_OPTION_REAL, ROW(loss_scale), 0, 1e9, "X", NULL, "none", "multiply losses by this; halved and doubled as gradients allow" },
     { 0 }
 };

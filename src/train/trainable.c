@@ -274,6 +274,7 @@ static tern_status make_head(tern_trainable *t, tern_error *err)
     h->rows = tern_head_loss_rows(w->N);
     if (!t->o.eval_only) {
         const tern_type type = tern_product_type(t->o.bf16);
+        if (t->o.teacher) h->teacher = &t->o.teacher->head;
         void *memory = take(t, tern_transposed_bytes(type, w->N, w->K), 1, &t->bytes.matrices);
         if (!memory) return no_memory(err);
         t->turned = tern_transposed_place(type, w->N, w->K, memory);
@@ -338,6 +339,15 @@ tern_status tern_trainable_open(tern_source *source, const tern_trainable_option
     }
     TERN_TRY(tern_arch_find(source, &t->base.arch, name, err));
     TERN_TRY(tern_config_read(t->base.arch, name, source, &t->base.config, err));
+    const tern_trainable *teacher = t->o.teacher;
+    if (teacher && (teacher->o.rows < t->o.rows || teacher->o.segments < t->o.segments)) {
+        st = tern_fail(err, TERN_ERR_ARG, "a teacher of %d rows in %d segments for a model of more", teacher->o.rows, teacher->o.segments);
+        goto done;
+    }
+    if (teacher && teacher->model.config.V != t->base.config.V) {
+        st = tern_fail(err, TERN_ERR_ARG, "the teacher has %d tokens in its vocabulary, the model %d", teacher->model.config.V, t->base.config.V);
+        goto done;
+    }
     TERN_TRY(tern_pool_open(t->o.threads, mem, &t->pool, err));
     t->threads  = tern_pool_threads(t->pool);
     t->outlined = true;
@@ -423,6 +433,21 @@ static void score(void *arg, int i, int n)
     tern_head_loss_run(&s->head, s->pool, i, n);
 }
 
+/* The teacher's hidden states of a batch: h becomes its head over them. */
+static tern_status ask(tern_trainable *t, const tern_train_batch *in, tern_head_loss *h, tern_error *err)
+{
+    tern_batch batch;
+    int32_t    n_seq;
+    tern_status st = take_batch(t, in, &batch, &n_seq, err);
+    if (st != TERN_OK) return tern_prefix(err, st, "the teacher");
+    tern_run run = { .plan = t->plan, .batch = &batch, .state = &t->state, .scratch = t->scratch, .pool = t->pool };
+    tern_cpu_run(&run);
+    *h     = t->head;
+    h->x   = tern_run_floats(&run, t->plan->hidden);
+    h->ldx = t->plan->value[t->plan->hidden].ld;
+    return TERN_OK;
+}
+
 static tern_status pass(tern_trainable *t, const tern_train_batch *in, bool back, float scale, tern_train_loss *out, tern_error *err)
 {
     tern_batch batch;
@@ -431,6 +456,8 @@ static tern_status pass(tern_trainable *t, const tern_train_batch *in, bool back
     if (back && !t->tape) return tern_fail(err, TERN_ERR_ARG, "opened without gradients");
     tern_status st = take_batch(t, in, &batch, &n_seq, err);
     if (st != TERN_OK || batch.wants == 0) return st;
+    tern_head_loss teacher;
+    if (back && t->o.teacher && (st = ask(t->o.teacher, in, &teacher, err)) != TERN_OK) return st;
     tern_run  run = { .plan = t->plan, .batch = &batch, .state = &t->state, .scratch = t->scratch, .pool = t->pool };
     tern_back b = { .tape = t->tape, .run = &run, .grads = t->grads, .scratch = t->op_scratch, .n_seq = (size_t)n_seq, .row = t->row,
                     .length = t->length };
@@ -444,11 +471,14 @@ static tern_status pass(tern_trainable *t, const tern_train_batch *in, bool back
     s.head.weight  = scale;
     s.head.loss_of = t->sums;
     if (back) {
-        s.head.spec = t->o.loss;
+        s.head.spec    = t->o.loss;
+        s.head.teacher = t->o.teacher ? &teacher : NULL;
+        s.head.distill = t->o.distill;
         s.head.dx   = tern_back_floats(&b, x);
         s.head.lddx = tern_back_ld(&b, x);
     } else {
-        s.head.turned = NULL;
+        s.head.turned  = NULL;
+        s.head.teacher = NULL;
         s.head.dw = s.head.dbias = NULL;
     }
     tern_pool_run(t->pool, score, &s);

@@ -23,6 +23,9 @@ typedef struct tern_trainable_options {
     bool    ternary;      /* the layers' matrices are ternary in the forward pass, with int8 activations (BitNet b1.58):
                              w by the mean of |w|, gradients pass straight through                                    */
     tern_loss_spec loss;  /* of cross entropy when gradients are asked for: smoothing, z, gamma.  0: plain, as tern_trainable_eval() always is */
+    tern_trainable *teacher;   /* NULL, or a model of the same vocabulary, eval_only, of as many rows and segments: borrowed. With gradients
+                             the loss is (1 - distill) cross entropy + distill T^2 KL(teacher | this), T = loss.temperature   */
+    float   distill;
     bool    eval_only;    /* no gradients: less memory                                                              */
     uint64_t seed;        /* of weights that the source does not have                                               */
     float   init_std;     /* of those matrices.  0: 0.02                                                            */

@@ -70,6 +70,7 @@ static tern_status check_options(tern_trainer *t, tern_error *err)
     if (!o->data.n) return tern_fail(err, TERN_ERR_ARG, "--data is missing: a text file");
     if (!o->out) return tern_fail(err, TERN_ERR_ARG, "--out is missing: a folder for the run");
     if (o->blend && !o->ternary) return tern_fail(err, TERN_ERR_ARG, "--blend leads to ternary layers: --ternary is missing");
+    if ((o->distill_weight > 0 || o->temperature > 0) && !o->teacher) return tern_fail(err, TERN_ERR_ARG, "--distill-weight and --temperature need a --teacher");
     if (o->micro > o->batch && o->batch) return tern_fail(err, TERN_ERR_ARG, "--micro %d is more than --batch %d", o->micro, o->batch);
     if (tern_path_exists(o->out) && !tern_path_is_directory(o->out)) return tern_fail(err, TERN_ERR_ARG, "'%.150s' is no folder", o->out);
     if (!tern_path_same(o->model, o->out)) return TERN_OK;
@@ -126,12 +127,42 @@ static tern_status open_model(tern_trainer *t, bool ternary, tern_error *err)
     }
     tern_trainable_options to = { .rows = o->micro * o->length, .segments = o->micro * t->feed.segments, .recompute = o->recompute, .bf16 = o->bf16,
                                   .ternary = ternary, .seed = (uint64_t)o->seed, .init_std = o->init_std,
-                                  .loss = { .smoothing = o->smoothing, .z = o->z_loss, .gamma = o->focal }, .threads = o->threads, .mem = t->mem };
+                                  .loss = { .smoothing = o->smoothing, .z = o->z_loss, .gamma = o->focal, .temperature = o->temperature },
+                                  .teacher = t->teacher, .distill = o->distill_weight > 0 ? o->distill_weight : 0.5f, .threads = o->threads, .mem = t->mem };
     st = tern_trainable_open(source, &to, &t->model, err);
     if (st != TERN_OK) return st;
     tern_arena_clear(&t->model_arena);
     t->dirty = false;
     return tern_gradients_init(&t->gradients, tern_trainable_params(t->model), tern_trainable_pool(t->model), &t->model_arena, err);
+}
+
+/* Ids must mean the same to both: token by token where the teacher has a vocabulary beside it. */
+static tern_status open_teacher(tern_trainer *t, tern_error *err)
+{
+    const tern_train_options *o = &t->o;
+    tern_source *source;
+    tern_tokenizer *tok = NULL;
+    if (!o->teacher) return TERN_OK;
+    tern_status st = tern_tokenizer_open(o->teacher, NULL, t->mem, &tok, err);
+    if (st == TERN_ERR_MEMORY) return st;
+    if (st == TERN_OK) {
+        int32_t V = tern_vocab_size(t->tokenizer), at = V == tern_vocab_size(tok) ? 0 : V;
+        for (; at < V; at++) {
+            size_t n, m;
+            const char *a = tern_token_bytes(t->tokenizer, at, &n), *b = tern_token_bytes(tok, at, &m);
+            if (n != m || (n && memcmp(a, b, n) != 0)) break;
+        }
+        const bool same = at == V && V == tern_vocab_size(tok);
+        tern_tokenizer_close(tok);
+        if (!same) return tern_fail(err, TERN_ERR_ARG, "the teacher '%.150s' has another vocabulary", o->teacher);
+    }
+    st = tern_source_open(o->teacher, &(tern_source_options){ .mem = t->mem }, &source, err);
+    if (st == TERN_OK)
+        st = tern_trainable_open(source, &(tern_trainable_options){ .rows = o->micro * o->length, .segments = o->micro * t->feed.segments, .bf16 = o->bf16,
+                                 .eval_only = true, .threads = o->threads, .mem = t->mem }, &t->teacher, err);
+    if (st != TERN_OK) return tern_prefix(err, st, "the teacher");
+    const int32_t context = tern_trainable_model(t->teacher)->config.context;
+    return o->length <= context ? TERN_OK : tern_fail(err, TERN_ERR_ARG, "--length %d is more than the teacher's %d tokens", o->length, context);
 }
 
 static bool is_ternary_at(const tern_trainer *t, int64_t step) { return t->o.ternary && step >= t->o.blend; }
@@ -253,6 +284,7 @@ tern_status tern_trainer_open(const tern_train_options *options, tern_trainer **
     }
     fill_schedule(t);
     t->base_bytes = peak_memory();
+    TERN_TRY(open_teacher(t, err));
     TERN_TRY(open_model(t, is_ternary_at(t, 0), err));
     TERN_TRY(make_buffers(t, err));
     tern_optimizer_options oo = { .beta1 = t->o.beta1, .beta2 = t->o.beta2, .eps = t->o.eps, .momentum = t->o.momentum, .rho = t->o.rho,
@@ -275,6 +307,7 @@ void tern_trainer_close(tern_trainer *t)
     if (t->lock >= 0) close(t->lock);
     tern_optim_close(t->optim);
     tern_trainable_close(t->model);
+    tern_trainable_close(t->teacher);
     tern_feed_close(&t->feed);
     tern_tokenizer_close(t->tokenizer);
     tern_arena_clear(&t->save_arena);
@@ -297,6 +330,10 @@ tern_train_plan tern_trainer_plan(const tern_trainer *t)
                           .schedule = tern_schedules[t->o.schedule]->name };
     for (size_t j = 0; j < all->n; j++) p.parameters += tern_param_size(&all->p[j]);
     p.bytes_data = t->base_bytes + t->n_master * ((t->code ? 1 : 0) + (t->master ? sizeof(float) : 0));
+    if (t->teacher) {
+        tern_trainable_bytes l = tern_trainable_memory(t->teacher);
+        p.bytes_data += l.params + l.matrices + l.pass;
+    }
     p.bytes = p.bytes_params + p.bytes_matrices + p.bytes_optimizer + p.bytes_pass + p.bytes_data;
     p.bytes_checkpoint = p.parameters * sizeof(float) + p.bytes_optimizer;
     if (t->pass_seconds > 0) p.seconds_per_step = t->pass_seconds * (double)p.tokens_per_step / (double)t->pass_tokens;

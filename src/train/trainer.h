@@ -34,7 +34,7 @@ struct tern_trainer {
     bool        from_weights;
     tern_tokenizer *tokenizer;
     tern_feed   feed;
-    tern_trainable *model;
+    tern_trainable *model, *teacher;   /* teacher: NULL without distillation */
     tern_arena  model_arena, save_arena;   /* gradients' sums; what the last save made */
     tern_gradients gradients;
     tern_optim *optim;

@@ -2,7 +2,7 @@
 
 train/<name>/ is a small model before the first step; curves.bin holds records of a 24-byte name, a uint64 size, and that many
 bytes: `tokens`, int32 (50, 8, 33), rows of a Markov chain; `curve.<name>`, float64 (50), the loss of every step; `norm.<name>`,
-the norm of its gradients; `smoothed` is llama with other losses. AdamW (0.9, 0.95), decay 0.1 on matrices but embeddings, norm clipped at 1, peak 1e-2, five steps of
+the norm of its gradients; `smoothed` is llama with other losses, `distilled` with gpt2 as its teacher. AdamW (0.9, 0.95), decay 0.1 on matrices but embeddings, norm clipped at 1, peak 1e-2, five steps of
 warmup, cosine. BitNet's codes are on the edge between two values now and then, and fall to either side by the last bits of a float:
 a peak of 1e-3, eps of 1e-3 and wide embeddings keep what follows from that small. Needs torch 2.15, transformers 5.24, safetensors, numpy."""
 import json, math, os, struct
@@ -34,13 +34,20 @@ def lr_at(t, LR):
     if t < WARMUP: return LR * (t + 1) / WARMUP
     return LR * 0.5 * (1 + math.cos(math.pi * (t - WARMUP) / (STEPS - WARMUP)))
 
-def plain(logits, target): return torch.nn.functional.cross_entropy(logits, target)
+def plain(logits, target, x): return torch.nn.functional.cross_entropy(logits, target)
 
-def smoothed(logits, target):
+def smoothed(logits, target, x):
     """a = 0.1, z = 1e-3, gamma = 2; formulas of src/autograd/loss_cross_entropy.c, derivatives by torch"""
     log_p = torch.log_softmax(logits, -1)
     at, Z = log_p.gather(-1, target[:, None])[:, 0], torch.logsumexp(logits, -1)
     return (-0.9 * (1 - at.exp()) ** 2 * at - 0.1 * log_p.mean(-1) + 1e-3 * Z ** 2).mean()
+
+def distilled(logits, target, x):
+    """W = 0.7, T = 2; the teacher is gpt2 before its first step"""
+    F = torch.nn.functional
+    with torch.no_grad(): y = teacher(input_ids=x, use_cache=False).logits.reshape(-1, V)
+    kl = F.kl_div(F.log_softmax(logits / 2, -1), F.log_softmax(y / 2, -1), log_target=True, reduction="batchmean")
+    return 0.3 * F.cross_entropy(logits, target) + 0.7 * 4 * kl
 
 def curve(name, model, extra=None, peak=LR, eps=1e-8, loss_of=plain, weights=None):
     folder = os.path.join(here, weights or name)
@@ -70,7 +77,7 @@ def curve(name, model, extra=None, peak=LR, eps=1e-8, loss_of=plain, weights=Non
     for t in range(STEPS):
         x = torch.tensor(tokens[t].astype(np.int64))
         logits = model(input_ids=x[:, :-1], use_cache=False).logits
-        loss = loss_of(logits.reshape(-1, V).float(), x[:, 1:].reshape(-1))
+        loss = loss_of(logits.reshape(-1, V).float(), x[:, 1:].reshape(-1), x[:, :-1])
         optimizer.zero_grad()
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)))
@@ -90,4 +97,6 @@ curve("gpt2", tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=V, n_positions=64, n_e
 curve("bitnet", tf.BitNetForCausalLM(tf.BitNetConfig(**{**common, "hidden_size": 64, "intermediate_size": 128}, tie_word_embeddings=False)).float(),
       {"quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}}, 1e-3, 1e-3)
 curve("smoothed", tf.LlamaForCausalLM(tf.LlamaConfig(**common, tie_word_embeddings=False)).float(), loss_of=smoothed, weights="llama")
+teacher = tf.GPT2LMHeadModel.from_pretrained(os.path.join(here, "gpt2"), attn_implementation="eager").float().eval()
+curve("distilled", tf.LlamaForCausalLM(tf.LlamaConfig(**common, tie_word_embeddings=False)).float(), loss_of=distilled, weights="llama")
 open(os.path.join(here, "curves.bin"), "wb").write(b"".join(out))
