@@ -1,6 +1,7 @@
 /* Converting and quantizing: what the new files hold against the quantizers and the old files, what the engine computes
  * from both, and what must fail without leaving anything. RUN_AGAIN_SCALAR */
 #include "check.h"
+#include "meter.h"
 #include "tiny_model.h"
 
 #include <tern/convert.h>
@@ -689,22 +690,6 @@ TEST(a_full_disk_is_told)
     CHECK_MSG(st == TERN_ERR_IO && strstr(err.message, "full.gguf"), "%d '%s'", (int)st, err.message);
     CHECK(!left_behind(out));
     unlink(in);
-}
-
-typedef struct meter { size_t now, calls, fail_at; } meter;
-
-static void *meter_alloc(void *user, size_t size)
-{
-    meter *m = user;
-    if (m->calls++ == m->fail_at) return NULL;
-    m->now += size;
-    return aligned_alloc(64, (size + 63) & ~(size_t)63);
-}
-
-static void meter_free(void *user, void *p, size_t size)
-{
-    ((meter *)user)->now -= size;
-    free(p);
 }
 
 static size_t fail_each(const char *in, const char *out, const char *type)

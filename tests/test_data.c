@@ -1,6 +1,7 @@
 /* Corpora, packed token files, batches. Documents are made by a seed, so what batches must hold is known; ids are bytes, so what
  * they hold can be read back. */
 #include "check.h"
+#include "meter.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -451,22 +452,6 @@ TEST(token_files)
 }
 
 /* --- memory --- */
-
-typedef struct meter { size_t now, calls, fail_at; } meter;
-
-static void *meter_alloc(void *user, size_t size)
-{
-    meter *m = user;
-    if (m->calls++ == m->fail_at) return NULL;
-    m->now += size;
-    return aligned_alloc(64, (size + 63) & ~(size_t)63);
-}
-
-static void meter_free(void *user, void *p, size_t size)
-{
-    ((meter *)user)->now -= size;
-    free(p);
-}
 
 static tern_status read_some(const tern_allocator *mem, tern_error *err)
 {

@@ -1,6 +1,7 @@
 /* The engine's promise: a row's result depends only on its own inputs and its absolute position, bit for bit.
  * RUN_AGAIN_SCALAR */
 #include "check.h"
+#include "meter.h"
 #include "tiny_model.h"
 
 #include "model/engine.h"
@@ -196,31 +197,16 @@ TEST(bad_rows_change_nothing)
     tern_model_close(m);
 }
 
-/* An allocator that counts, and that can be told to fail. */
-typedef struct counter { long calls, live, fail_at; } counter;
-static void *count_alloc(void *user, size_t size)
-{
-    counter *c = user;
-    if (c->calls++ == c->fail_at) return NULL;
-    c->live++;
-    return tern_allocator_default.alloc(NULL, size);
-}
-static void count_free(void *user, void *p, size_t size)
-{
-    ((counter *)user)->live--;
-    tern_allocator_default.free(NULL, p, size);
-}
-
 TEST(the_token_loop_allocates_nothing)
 {
     tern_error err;
-    counter c = { .fail_at = -1 };
-    tern_allocator mem = { count_alloc, count_free, &c };
+    meter c = { .fail_at = SIZE_MAX };
+    tern_allocator mem = { meter_alloc, meter_free, &c };
     tern_model *m = open_tiny(TERN_TYPE_q4_0);
     tern_session *s;
     const float *z;
     OK(tern_session_open(m, &(tern_session_options){ .n_context = 256, .mem = &mem }, &s, &err));
-    long before = c.calls;
+    size_t before = c.calls;
     CHECK(before > 3);
     int32_t ids[200];
     random_tokens(ids, 200, 1);
@@ -228,7 +214,7 @@ TEST(the_token_loop_allocates_nothing)
     for (int i = 100; i < 200; i++) OK(tern_session_read(s, ids + i, 1, &z, &err));
     assert_int_equal(c.calls, before);
     tern_session_close(s);
-    assert_int_equal(c.live, 0);
+    assert_int_equal(c.now, 0);
     tern_model_close(m);
 }
 
@@ -239,12 +225,12 @@ TEST(every_allocation_of_a_session_may_fail)
     tern_arena_tiny = true;
     long n = 0;
     for (;; n++) {
-        counter c = { .fail_at = n };
-        tern_allocator mem = { count_alloc, count_free, &c };
+        meter c = { .fail_at = (size_t)n };
+        tern_allocator mem = { meter_alloc, meter_free, &c };
         tern_session *s;
         tern_status st = tern_session_open(m, &(tern_session_options){ .n_context = 64, .mem = &mem }, &s, &err);
         if (st == TERN_OK) tern_session_close(s);
-        assert_int_equal(c.live, 0);
+        assert_int_equal(c.now, 0);
         if (st == TERN_OK) break;
         CHECK_MSG(st == TERN_ERR_MEMORY && s == NULL, "allocation %ld: %s", n, err.message);
     }

@@ -1,6 +1,7 @@
 /* Models that are trained: gradients against PyTorch's autograd (golden/make_train_golden.py), threads, recomputation, bf16, and
  * one batch learnt by heart. */
 #include "check.h"
+#include "meter.h"
 
 #include "model/engine.h"
 #include "train/trainable.h"
@@ -345,20 +346,6 @@ TEST(models_are_made_from_configurations)
     }
 }
 
-typedef struct counter { long calls, fail_at, live; } counter;
-static void *count_alloc(void *user, size_t size)
-{
-    counter *c = user;
-    if (c->calls++ == c->fail_at) return NULL;
-    c->live++;
-    return tern_allocator_default.alloc(NULL, size);
-}
-static void count_free(void *user, void *p, size_t size)
-{
-    ((counter *)user)->live--;
-    tern_allocator_default.free(NULL, p, size);
-}
-
 /* Also: a pass allocates nothing. */
 TEST(every_allocation_may_fail)
 {
@@ -369,30 +356,30 @@ TEST(every_allocation_may_fail)
     tern_arena_tiny = true;
     long n = 0;
     for (;; n++) {
-        counter c = { .fail_at = n };
-        tern_allocator mem = { count_alloc, count_free, &c };
+        meter c = { .fail_at = (size_t)n };
+        tern_allocator mem = { meter_alloc, meter_free, &c };
         tern_source    *s;
         tern_trainable *t = NULL;
         tern_status st = tern_source_open(test_golden("models/qwen2"), &(tern_source_options){ .mem = &mem }, &s, &err);
         if (st == TERN_OK)
             st = tern_trainable_open(s, &(tern_trainable_options){ .rows = 40, .threads = 2, .ternary = true, .recompute = 3, .mem = &mem }, &t, &err);
         if (st == TERN_OK) {
-            const long before = c.calls;
+            const size_t before = c.calls;
             OK(tern_trainable_backward(t, &x.b, 1, &loss, &err));
             assert_int_equal(c.calls, before);
             tern_trainable_close(t);
         }
-        assert_int_equal(c.live, 0);
+        assert_int_equal(c.now, 0);
         if (st == TERN_OK) break;
         CHECK_MSG(st == TERN_ERR_MEMORY && !t, "allocation %ld: %s", n, err.message);
     }
     for (long k = 0;; k++) {
-        counter c = { .fail_at = k };
-        tern_allocator mem = { count_alloc, count_free, &c };
+        meter c = { .fail_at = (size_t)k };
+        tern_allocator mem = { meter_alloc, meter_free, &c };
         tern_source *s;
         tern_status  st = tern_trainable_source(config, sizeof config - 1, &mem, &s, &err);
         if (st == TERN_OK) tern_source_close(s);
-        assert_int_equal(c.live, 0);
+        assert_int_equal(c.now, 0);
         if (st == TERN_OK) break;
         CHECK_MSG(st == TERN_ERR_MEMORY && !s, "allocation %ld: %s", k, err.message);
     }

@@ -1,5 +1,6 @@
 /* Learning vocabularies: equal to BpeTrainer of the Hugging Face library (tests/golden/make_bpe_golden.py). */
 #include "check.h"
+#include "meter.h"
 
 #include <jansson.h>
 #include <tern/tern.h>
@@ -132,22 +133,6 @@ TEST(what_cannot_be)
     fprintf(f, "\n{\"text\": \"\"}\n");
     fclose(f);
     refuse((tern_vocabulary_options){ 0 }, TERN_ERR_ARG, "no document");
-}
-
-typedef struct meter { size_t now, calls, fail_at; } meter;
-
-static void *meter_alloc(void *user, size_t size)
-{
-    meter *m = user;
-    if (m->calls++ == m->fail_at) return NULL;
-    m->now += size;
-    return aligned_alloc(64, (size + 63) & ~(size_t)63);
-}
-
-static void meter_free(void *user, void *p, size_t size)
-{
-    ((meter *)user)->now -= size;
-    free(p);
 }
 
 /* Every allocation fails once (of the many alike in the middle, one in seven): no byte is lost and no file appears. */
