@@ -45,42 +45,80 @@ TERN_INLINE __m256i pair_of(const uint8_t *p, int i, bool is_signed)
     return is_signed ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes);
 }
 
+/* The shape of a type's block in a panel, and how its sums are taken. */
+typedef struct shape_256 {
+    bool   minimum, is_signed, offset32;   /* codes stand 32 (q3_k: 4) above zero */
+    int    width, pairs;                   /* columns of a group; pairs of groups */
+    int    run;                            /* dwords whose sum stays below 2^15: 127*127*2, 2*63*128*2, 4*31*128*2, 8*15*128*2, 4*7*128*2 */
+    size_t size, least, q;                 /* bytes of a block; where its parts begin */
+} shape_256;
+
+TERN_INLINE shape_256 shape_of(tern_type t)
+{
+    shape_256 s = { .minimum = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_q2_k, .is_signed = t == TERN_TYPE_iq4_xs,
+                    .offset32 = t == TERN_TYPE_q6_k || t == TERN_TYPE_q3_k };
+    const bool wide = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_iq4_xs;
+    s.width = wide ? 32 : 16;
+    s.pairs = wide ? 4 : 8;
+    s.run   = s.is_signed ? 1 : t == TERN_TYPE_q6_k ? 2 : t == TERN_TYPE_q4_k ? 8 : 4;
+    s.size  = (t == TERN_TYPE_q4_k ? 148 : t == TERN_TYPE_q5_k ? 180 : t == TERN_TYPE_q6_k ? 212 :
+               t == TERN_TYPE_q2_k ? 84 : t == TERN_TYPE_q3_k ? 116 : 140) * 8;
+    s.least = 32 + 16 * (size_t)s.pairs;
+    s.q     = s.least + (s.minimum && t != TERN_TYPE_q2_k ? 64 : 0);
+    return s;
+}
+
+/* Where the dot of a group starts. */
+TERN_INLINE __m256i start_of(tern_type t, const int32_t *off)
+{
+    return t == TERN_TYPE_q6_k ? four(off) : t == TERN_TYPE_q3_k ? _mm256_srai_epi32(four(off), 3) : _mm256_setzero_si256();
+}
+
+/* Scales of groups 2 j and 2 j + 1, and their factors in the minimum, as pairs of 16 bits. */
+TERN_INLINE __m256i scales_of(tern_type t, const uint8_t *p, int j)
+{
+    const __m256i s2 = pair_of(p + 32, j, !shape_of(t).minimum);
+    return t == TERN_TYPE_q2_k ? _mm256_and_si256(s2, _mm256_set1_epi16(15)) : s2;
+}
+TERN_INLINE __m256i least_of(tern_type t, const uint8_t *p, int j)
+{
+    return t == TERN_TYPE_q2_k ? _mm256_srli_epi16(pair_of(p + 32, j, false), 4) : pair_of(p + shape_of(t).least, j, false);
+}
+/* d times the scale in the low (half 0) or high halves of s2. */
+TERN_INLINE __m256 step_of(__m256 d, __m256i s2, int half)
+{
+    const __m256i s = half ? _mm256_srai_epi32(s2, 16) : _mm256_srai_epi32(_mm256_slli_epi32(s2, 16), 16);
+    return _mm256_mul_ps(d, _mm256_cvtepi32_ps(s));
+}
+
 TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, const uint8_t *p, const tern_act *a,
                           size_t m, size_t rows, float *y, size_t ldy)
 {
-    const bool minimum = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_q2_k;
-    const bool wide    = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_iq4_xs;   /* groups of 32 */
-    const bool is_signed = t == TERN_TYPE_iq4_xs;
-    const int  width = wide ? 32 : 16, pairs = wide ? 4 : 8;
-    /* columns whose sum stays below 2^15: 127*127*2, 2*63*128*2, 4*31*128*2, 8*15*128*2, 4*7*128*2 */
-    const int  run = is_signed ? 1 : t == TERN_TYPE_q6_k ? 2 : t == TERN_TYPE_q4_k ? 8 : 4;
-    const bool offset = t == TERN_TYPE_q6_k || t == TERN_TYPE_q3_k;
-    const size_t size  = (t == TERN_TYPE_q4_k ? 148 : t == TERN_TYPE_q5_k ? 180 : t == TERN_TYPE_q6_k ? 212 :
-                          t == TERN_TYPE_q2_k ? 84 : t == TERN_TYPE_q3_k ? 116 : 140) * 8;
+    const shape_256 s = shape_of(t);
+    const int pairs = s.pairs, run = s.run;
     const int8_t  *q_a = tern_act_row(a, m);
     const float   *d_a = a->d + m;
-    const int16_t *sum = (wide ? a->sum32 : a->sum16) + 2 * m;
+    const int16_t *sum = (s.width == 32 ? a->sum32 : a->sum16) + 2 * m;
     const int32_t *off = a->off16 + m;
     const __m256i ones = _mm256_set1_epi16(1);
     __m256 acc[4];
     TERN_UNROLL
     for (int i = 0; i < M; i++) acc[i] = _mm256_setzero_ps();
 
-    for (size_t g = 0; g < a->groups; g++, p += size, q_a += 64 * S, d_a += a->ldm) {
-        const uint8_t *scale = p + 32, *least = scale + 16 * pairs;
-        const uint8_t *q = least + (minimum && t != TERN_TYPE_q2_k ? 64 : 0);
-        const __m256 d = minimum ? halves(p) : _mm256_load_ps((const float *)(const void *)p);
+    for (size_t g = 0; g < a->groups; g++, p += s.size, q_a += 64 * S, d_a += a->ldm) {
+        const uint8_t *q = p + s.q;
+        const __m256 d = s.minimum ? halves(p) : _mm256_load_ps((const float *)(const void *)p);
         __m256 part[4];
         TERN_UNROLL
         for (int i = 0; i < M; i++) part[i] = _mm256_setzero_ps();
-        if (minimum) {
+        if (s.minimum) {
             const __m256 least_d = _mm256_xor_ps(halves(p + 16), _mm256_set1_ps(-0.0f));
             __m256i msum[4];
             TERN_UNROLL
             for (int i = 0; i < M; i++) msum[i] = _mm256_setzero_si256();
             TERN_UNROLL
             for (int j = 0; j < pairs; j++, sum += 2 * a->ldm) {
-                __m256i t2 = t == TERN_TYPE_q2_k ? _mm256_srli_epi16(pair_of(scale, j, false), 4) : pair_of(least, j, false);
+                const __m256i t2 = least_of(t, p, j);
                 TERN_UNROLL
                 for (int i = 0; i < M; i++) msum[i] = widen(msum[i], t2, four(sum + 2 * i));
             }
@@ -89,28 +127,25 @@ TERN_INLINE void rows_256(tern_type t, int M, size_t S, const tern_matrix *w, co
         }
         TERN_UNROLL
         for (int j = 0; j < pairs; j++) {
-            __m256i s2 = pair_of(scale, j, !minimum);
-            if (t == TERN_TYPE_q2_k) s2 = _mm256_and_si256(s2, _mm256_set1_epi16(15));
+            const __m256i s2 = scales_of(t, p, j);
             TERN_UNROLL
             for (int half = 0; half < 2; half++, off += a->ldm) {
-                __m256i s = half ? _mm256_srai_epi32(s2, 16) : _mm256_srai_epi32(_mm256_slli_epi32(s2, 16), 16);
-                const __m256 ds = _mm256_mul_ps(d, _mm256_cvtepi32_ps(s));
+                const __m256 ds = step_of(d, s2, half);
                 __m256i dot[4], few[4];
                 TERN_UNROLL
                 for (int i = 0; i < M; i++) {
-                    dot[i] = t == TERN_TYPE_q6_k ? four(off + i) : t == TERN_TYPE_q3_k ? _mm256_srai_epi32(four(off + i), 3)
-                                                                                      : _mm256_setzero_si256();
+                    dot[i] = start_of(t, off + i);
                     few[i] = _mm256_setzero_si256();
                 }
                 TERN_UNROLL
-                for (int c = 0; c < width / 4; c++) {
-                    const int k = (2 * j + half) * width + 4 * c;
+                for (int c = 0; c < s.width / 4; c++) {
+                    const int k = (2 * j + half) * s.width + 4 * c;
                     __m256i code = codes_256(t, q, k);
                     TERN_UNROLL
                     for (int i = 0; i < M; i++) {
-                        few[i] = dot4(few[i], code, four(q_a + (size_t)k / 4 * S + 4 * i), is_signed);
+                        few[i] = dot4(few[i], code, four(q_a + (size_t)k / 4 * S + 4 * i), s.is_signed);
                         if (c % run == run - 1) {
-                            dot[i] = offset || run < width / 4 ? widen(dot[i], few[i], ones) : _mm256_madd_epi16(few[i], ones);
+                            dot[i] = s.offset32 || run < s.width / 4 ? widen(dot[i], few[i], ones) : _mm256_madd_epi16(few[i], ones);
                             few[i] = _mm256_setzero_si256();
                         }
                     }
@@ -136,70 +171,63 @@ typedef struct slab_256 {
     __m256i least[8];
 } slab_256;
 
-TERN_INLINE void unpack_256(tern_type t, slab_256 *s, const uint8_t *p)
+TERN_INLINE void unpack_256(tern_type t, slab_256 *slab, const uint8_t *p)
 {
-    const bool minimum = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_q2_k;
-    const int  pairs = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_iq4_xs ? 4 : 8;
-    const uint8_t *scale = p + 32, *least = scale + 16 * pairs, *q = least + (minimum && t != TERN_TYPE_q2_k ? 64 : 0);
-    const __m256 d = minimum ? halves(p) : _mm256_load_ps((const float *)(const void *)p);
-    if (minimum) s->least_d = _mm256_xor_ps(halves(p + 16), _mm256_set1_ps(-0.0f));
-    for (int j = 0; j < pairs; j++) {
-        __m256i s2 = pair_of(scale, j, !minimum);
-        if (minimum) s->least[j] = t == TERN_TYPE_q2_k ? _mm256_srli_epi16(s2, 4) : pair_of(least, j, false);
-        if (t == TERN_TYPE_q2_k) s2 = _mm256_and_si256(s2, _mm256_set1_epi16(15));
-        s->step[2 * j]     = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(s2, 16), 16)));
-        s->step[2 * j + 1] = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_srai_epi32(s2, 16)));
+    const shape_256 s = shape_of(t);
+    const __m256 d = s.minimum ? halves(p) : _mm256_load_ps((const float *)(const void *)p);
+    if (s.minimum) slab->least_d = _mm256_xor_ps(halves(p + 16), _mm256_set1_ps(-0.0f));
+    for (int j = 0; j < s.pairs; j++) {
+        const __m256i s2 = scales_of(t, p, j);
+        if (s.minimum) slab->least[j] = least_of(t, p, j);
+        for (int half = 0; half < 2; half++) slab->step[2 * j + half] = step_of(d, s2, half);
     }
     for (int h = 0; h < 256; h += 64)
         TERN_UNROLL
-        for (int k = 0; k < 16; k++) s->code[h / 4 + k] = codes_256(t, q, h + 4 * k);
+        for (int k = 0; k < 16; k++) slab->code[h / 4 + k] = codes_256(t, p + s.q, h + 4 * k);
 }
 
 /* acc (4,8) += a slab times block g of rows m .. m + 3, which lie in a whole block of eight. As rows_256. */
-TERN_INLINE void pass_256(tern_type t, const slab_256 *s, const tern_act *a, size_t g, size_t m, float (*acc)[8])
+TERN_INLINE void pass_256(tern_type t, const slab_256 *slab, const tern_act *a, size_t g, size_t m, float (*acc)[8])
 {
-    const bool minimum = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_q2_k;
-    const bool wide    = t == TERN_TYPE_q4_k || t == TERN_TYPE_q5_k || t == TERN_TYPE_iq4_xs;
-    const bool is_signed = t == TERN_TYPE_iq4_xs, offset = t == TERN_TYPE_q6_k || t == TERN_TYPE_q3_k;
-    const int  columns = wide ? 8 : 4, pairs = wide ? 4 : 8;
-    const int  run = is_signed ? 1 : t == TERN_TYPE_q6_k ? 2 : t == TERN_TYPE_q4_k ? 8 : 4;
-    const int16_t *sum = (wide ? a->sum32 : a->sum16) + 2 * (g * (size_t)pairs * a->ldm + m);
+    const shape_256 s = shape_of(t);
+    const int columns = s.width / 4, pairs = s.pairs, run = s.run;
+    const int16_t *sum = (s.width == 32 ? a->sum32 : a->sum16) + 2 * (g * (size_t)pairs * a->ldm + m);
     const int32_t *off = a->off16 + g * 2 * (size_t)pairs * a->ldm + m;
     const int8_t  *q_a = tern_act_row(a, m) + 64 * 32 * g;
-    const __m256i *code = s->code, ones = _mm256_set1_epi16(1);
+    const __m256i *code = slab->code, ones = _mm256_set1_epi16(1);
     __m256 part[4];
     TERN_UNROLL
     for (int i = 0; i < 4; i++) part[i] = _mm256_setzero_ps();
-    if (minimum) {
+    if (s.minimum) {
         __m256i msum[4];
         TERN_UNROLL
         for (int i = 0; i < 4; i++) msum[i] = _mm256_setzero_si256();
         TERN_UNROLL
         for (int j = 0; j < pairs; j++, sum += 2 * a->ldm)
             TERN_UNROLL
-            for (int i = 0; i < 4; i++) msum[i] = widen(msum[i], s->least[j], four(sum + 2 * i));
+            for (int i = 0; i < 4; i++) msum[i] = widen(msum[i], slab->least[j], four(sum + 2 * i));
         TERN_UNROLL
-        for (int i = 0; i < 4; i++) part[i] = _mm256_mul_ps(s->least_d, _mm256_cvtepi32_ps(msum[i]));
+        for (int i = 0; i < 4; i++) part[i] = _mm256_mul_ps(slab->least_d, _mm256_cvtepi32_ps(msum[i]));
     }
     for (int j = 0; j < 2 * pairs; j++, off += a->ldm) {
         __m256i dot[4], few[4];
         TERN_UNROLL
         for (int i = 0; i < 4; i++) {
-            dot[i] = t == TERN_TYPE_q6_k ? four(off + i) : t == TERN_TYPE_q3_k ? _mm256_srai_epi32(four(off + i), 3) : _mm256_setzero_si256();
+            dot[i] = start_of(t, off + i);
             few[i] = _mm256_setzero_si256();
         }
         TERN_UNROLL
         for (int c = 0; c < columns; c++, code++, q_a += 32)
             TERN_UNROLL
             for (int i = 0; i < 4; i++) {
-                few[i] = dot4(few[i], *code, four(q_a + 4 * i), is_signed);
+                few[i] = dot4(few[i], *code, four(q_a + 4 * i), s.is_signed);
                 if (c % run == run - 1) {
-                    dot[i] = offset || run < columns ? widen(dot[i], few[i], ones) : _mm256_madd_epi16(few[i], ones);
+                    dot[i] = s.offset32 || run < columns ? widen(dot[i], few[i], ones) : _mm256_madd_epi16(few[i], ones);
                     few[i] = _mm256_setzero_si256();
                 }
             }
         TERN_UNROLL
-        for (int i = 0; i < 4; i++) part[i] = _mm256_fmadd_ps(s->step[j], _mm256_cvtepi32_ps(dot[i]), part[i]);
+        for (int i = 0; i < 4; i++) part[i] = _mm256_fmadd_ps(slab->step[j], _mm256_cvtepi32_ps(dot[i]), part[i]);
     }
     TERN_UNROLL
     for (int i = 0; i < 4; i++)
@@ -210,8 +238,7 @@ TERN_INLINE void pass_256(tern_type t, const slab_256 *s, const tern_act *a, siz
 TERN_INLINE size_t slabs_256(tern_type t, const tern_matrix *w, const uint8_t *panel, const tern_act *a, size_t begin, size_t end, size_t rows,
                              float *y, size_t ldy)
 {
-    const size_t size = (t == TERN_TYPE_q4_k ? 148 : t == TERN_TYPE_q5_k ? 180 : t == TERN_TYPE_q6_k ? 212 : t == TERN_TYPE_q2_k ? 84 :
-                         t == TERN_TYPE_q3_k ? 116 : 140) * 8;
+    const size_t size = shape_of(t).size;
     _Alignas(32) float acc[SLAB_ROWS][8];
     slab_256 slab;
     for (size_t n; begin % 8 == 0 && (n = (end - begin) & ~(size_t)7) >= SLAB_WORTH; begin += n) {
